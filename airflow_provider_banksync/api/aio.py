@@ -1,0 +1,134 @@
+"""The asynchronous client, over aiohttp: the same calls, conversations, errors and retries, on an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import aiohttp
+import tenacity
+from yarl import URL
+
+from airflow_provider_banksync.api import errors, retrying
+from airflow_provider_banksync.api.conversations import Conversation, Send, Wait
+from airflow_provider_banksync.api.messages import Call, Reply, Request, Response, T
+from airflow_provider_banksync.exceptions import BankSyncConfigError, BankSyncConnectionError, BankSyncError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from airflow_provider_banksync.api.config import ClientConfig
+
+_R = TypeVar("_R")
+_CONNECT_TIMEOUT = 10.0
+_ERRORS = (aiohttp.ClientError, asyncio.TimeoutError, OSError)
+#: These are raised before the request has left, so it did no work.
+_NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+
+
+class AsyncClient:
+    """Sends calls on the running event loop; use it with ``async with``.
+
+    :param config: where to, as whom.
+    """
+
+    def __init__(self, config: ClientConfig) -> None:
+        self.config = config
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        timeout = aiohttp.ClientTimeout(
+            sock_connect=min(_CONNECT_TIMEOUT, self.config.timeout), sock_read=self.config.timeout
+        )
+        connector = aiohttp.TCPConnector(ssl=await _tls(self.config.verify))
+        self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=True)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def send(self, call: Call[T]) -> Reply[T]:
+        """Send one call, again where that is safe and may help.
+
+        :raises BankSyncError: and nothing else.
+        """
+        retrier = tenacity.AsyncRetrying(
+            sleep=asyncio.sleep, **retrying.settings(call.request, self.config.max_retries)
+        )
+        return await retrier(self._send_once, call)
+
+    async def run(self, conversation: Conversation[_R]) -> _R:
+        """Drive a conversation to its end and return its result."""
+        reply: Any = None
+        failure: BankSyncError | None = None
+        while True:
+            try:
+                step = conversation.throw(failure) if failure else conversation.send(reply)
+            except StopIteration as stop:
+                return stop.value  # type: ignore[no-any-return]  # typed by the conversation
+            reply, failure = None, None
+            if isinstance(step, Wait):
+                await asyncio.sleep(step.seconds)
+            elif isinstance(step, Send):
+                try:
+                    reply = await self.send(step.call)
+                except BankSyncError as error:
+                    failure = error
+
+    async def _send_once(self, call: Call[T]) -> Reply[T]:
+        path = self.config.path(call.request.path)
+        response = await self._exchange(call.request, path)
+        value = errors.decode(call, response, path=path, secret=self.config.secret)
+        return Reply(value, errors.server_date(response), time.monotonic())
+
+    async def _exchange(self, request: Request, path: str) -> Response:
+        if self._session is None:
+            raise BankSyncConfigError("AsyncClient sends only inside 'async with'.")
+        config = self.config
+        headers = config.headers(request.workspace_id)
+        if request.body is not None:
+            headers["Content-Type"] = "application/json"
+        # Ids are quoted already: yarl would unquote what it takes for needless, so it is told to leave the path alone.
+        url = URL(f"{config.base_url}{path}", encoded=True).with_query(dict(request.query))
+        try:
+            async with self._session.request(
+                request.method, url, data=request.body, headers=headers, allow_redirects=False
+            ) as answer:
+                body = await answer.read()
+                return Response(answer.status, {k.lower(): v for k, v in answer.headers.items()}, body)
+        except _ERRORS as error:
+            raise _connection_error(error, request, path, config) from error
+
+
+def _connection_error(
+    error: BaseException, request: Request, path: str, config: ClientConfig
+) -> BankSyncConnectionError:
+    sent = not isinstance(error, _NOT_SENT)
+    return BankSyncConnectionError(
+        errors.no_answer(error, sent=sent, secret=config.secret),
+        method=request.method,
+        path=path,
+        hint=errors.no_answer_hint(config.base_url),
+        ambiguous=sent and not request.repeatable,
+    )
+
+
+async def _tls(verify: bool | str) -> ssl.SSLContext | bool:
+    """Translate `verify` for aiohttp; certificates are read from disk in a thread, off the loop."""
+    return verify if isinstance(verify, bool) else await asyncio.to_thread(_bundle, verify)
+
+
+def _bundle(place: str) -> ssl.SSLContext:
+    """Trust the certificates of a file or a folder."""
+    if Path(place).is_dir():
+        return ssl.create_default_context(capath=place)
+    return ssl.create_default_context(cafile=place)

@@ -1,0 +1,132 @@
+"""The blocking client, over requests."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import requests
+import tenacity
+
+from airflow_provider_banksync.api import errors, retrying
+from airflow_provider_banksync.api.conversations import Conversation, Send, Wait
+from airflow_provider_banksync.api.messages import Call, Reply, Request, Response, T
+from airflow_provider_banksync.exceptions import BankSyncConnectionError, BankSyncError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from airflow_provider_banksync.api.config import ClientConfig
+
+_R = TypeVar("_R")
+_CONNECT_TIMEOUT = 10.0
+#: These are raised before the request has left, so it did no work. A failed TLS handshake is one of them.
+_NOT_SENT = (requests.exceptions.ConnectTimeout, requests.exceptions.ProxyError, requests.exceptions.SSLError)
+
+
+def _no_netrc(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Keep requests from looking for credentials in ~/.netrc, which would be sent beside ours."""
+    return request
+
+
+class Client:
+    """Sends calls one after the other and waits for each; may be shared by threads.
+
+    :param config: where to, as whom.
+    """
+
+    def __init__(self, config: ClientConfig) -> None:
+        self.config = config
+        self._session = requests.Session()
+        self._session.auth = _no_netrc
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections that are kept open."""
+        self._session.close()
+
+    def send(self, call: Call[T]) -> Reply[T]:
+        """Send one call, again where that is safe and may help.
+
+        :raises BankSyncError: and nothing else.
+        """
+        retrier = tenacity.Retrying(
+            sleep=time.sleep, **retrying.settings(call.request, self.config.max_retries)
+        )
+        return retrier(self._send_once, call)
+
+    def run(self, conversation: Conversation[_R]) -> _R:
+        """Drive a conversation to its end and return its result."""
+        reply: Any = None
+        failure: BankSyncError | None = None
+        while True:
+            try:
+                step = conversation.throw(failure) if failure else conversation.send(reply)
+            except StopIteration as stop:
+                return stop.value  # type: ignore[no-any-return]  # typed by the conversation
+            reply, failure = None, None
+            if isinstance(step, Wait):
+                time.sleep(step.seconds)
+            elif isinstance(step, Send):
+                try:
+                    reply = self.send(step.call)
+                except BankSyncError as error:
+                    failure = error
+
+    def _send_once(self, call: Call[T]) -> Reply[T]:
+        path = self.config.path(call.request.path)
+        response = self._exchange(call.request, path)
+        value = errors.decode(call, response, path=path, secret=self.config.secret)
+        return Reply(value, errors.server_date(response), time.monotonic())
+
+    def _exchange(self, request: Request, path: str) -> Response:
+        config = self.config
+        headers = config.headers(request.workspace_id)
+        if request.body is not None:
+            headers["Content-Type"] = "application/json"
+        try:
+            answer = self._session.request(
+                request.method,
+                f"{config.base_url}{path}",
+                params=request.query,
+                data=request.body,
+                headers=headers,
+                timeout=(min(_CONNECT_TIMEOUT, config.timeout), config.timeout),
+                verify=config.verify,
+                allow_redirects=False,
+            )
+        except requests.exceptions.RequestException as error:
+            raise _connection_error(error, request, path, config) from error
+        headers_in = {name.lower(): value for name, value in answer.headers.items()}
+        return Response(answer.status_code, headers_in, answer.content)
+
+
+def _connection_error(
+    error: requests.exceptions.RequestException, request: Request, path: str, config: ClientConfig
+) -> BankSyncConnectionError:
+    refused = isinstance(error, requests.exceptions.ConnectionError) and _never_connected(error)
+    sent = not (refused or isinstance(error, _NOT_SENT))
+    return BankSyncConnectionError(
+        errors.no_answer(error, sent=sent, secret=config.secret),
+        method=request.method,
+        path=path,
+        hint=errors.no_answer_hint(config.base_url),
+        ambiguous=sent and not request.repeatable,
+    )
+
+
+def _never_connected(error: requests.exceptions.ConnectionError) -> bool:
+    """Look at urllib3's own reason inside: NewConnectionError covers refused, unreachable, and unknown names."""
+    from urllib3.exceptions import MaxRetryError, NewConnectionError
+
+    inner = error.args[0] if error.args else None
+    return isinstance(inner, MaxRetryError) and isinstance(inner.reason, NewConnectionError)

@@ -1,0 +1,77 @@
+"""Bytes to values and back, without losing a digit; timestamps and HTTP dates to seconds."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timezone
+from decimal import Decimal
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import msgspec
+
+_decoder = msgspec.json.Decoder(float_hook=Decimal)
+_encoder = msgspec.json.Encoder(decimal_format="number")
+_INSTANT = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:?\d\d)?$")
+
+
+def loads(body: bytes | str) -> Any:
+    """Decode JSON; a number with a fraction or an exponent becomes a `Decimal` with the digits that were sent.
+
+    :raises ValueError: when it is not JSON, with the reason.
+    """
+    try:
+        return _decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ValueError(str(error)) from error
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def dumps(value: Any) -> bytes:
+    """Encode as JSON; a `Decimal` becomes a number with all its digits."""
+    return _encoder.encode(value)
+
+
+def parse_instant(text: object) -> float | None:
+    """Seconds since the epoch of an ISO 8601 timestamp as the API writes it; None when it is not one.
+
+    A timestamp without an offset counts as UTC.
+    """
+    match = _INSTANT.match(text) if isinstance(text, str) else None
+    if match is None:
+        return None
+    day, clock, fraction, offset = match.groups()
+    offset = "+00:00" if offset in (None, "Z") else offset
+    if len(offset) == 5:
+        offset = f"{offset[:3]}:{offset[3:]}"
+    micros = (fraction or "")[:6].ljust(6, "0")
+    try:
+        return datetime.fromisoformat(f"{day}T{clock}.{micros}{offset}").timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def parse_http_date(text: str | None) -> float | None:
+    """Seconds since the epoch of an HTTP date (RFC 9110, 5.6.7); None when it is not one."""
+    try:
+        date = parsedate_to_datetime(text or "")
+    except (TypeError, ValueError, IndexError):
+        return None
+    if date.tzinfo is None:
+        date = date.replace(tzinfo=timezone.utc)
+    return date.timestamp()
+
+
+def parse_retry_after(text: str | None, now: float | None) -> float | None:
+    """Seconds to wait by a ``Retry-After`` header in either form (RFC 9110, 10.2.3); None when it does not say.
+
+    :param now: the server's own clock (its ``Date`` header); the date form needs it, so that a wrong local clock
+        does no harm.
+    """
+    if not text:
+        return None
+    if text.strip().isdecimal():
+        return float(text)
+    date = parse_http_date(text)
+    return max(0.0, date - now) if date is not None and now is not None else None

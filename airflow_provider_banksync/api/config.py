@@ -1,0 +1,233 @@
+"""What a client needs to know before it sends anything, checked once and early."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from airflow_provider_banksync import __version__
+from airflow_provider_banksync.exceptions import BankSyncConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DEFAULT_BASE_URL = "https://api.banksync.io"
+#: Cloudflare turns default library user agents away (banksync-api: error 1010), so ours has a name of its own.
+USER_AGENT = f"airflow-provider-banksync/{__version__}"
+DEFAULT_TIMEOUT = 60.0
+DEFAULT_MAX_RETRIES = 5
+
+_LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|::1")
+_HEADER_VALUE = re.compile(r"[\x21-\x7e]+")
+_TRUE = frozenset({"true", "1", "yes", "on"})
+_FALSE = frozenset({"false", "0", "no", "off"})
+
+
+def check_workspace_id(workspace_id: object) -> str:
+    """Return the workspace id unchanged, if it can stand in a header.
+
+    :raises BankSyncConfigError: when it is empty or holds spaces, control or non-ASCII characters.
+    """
+    if not isinstance(workspace_id, str) or not _HEADER_VALUE.fullmatch(workspace_id):
+        raise BankSyncConfigError(
+            f"workspace_id must be a BankSync workspace id, not {workspace_id!r}.",
+            hint="Copy it from the app's workspace settings, or from hook.list_portals().",
+        )
+    return workspace_id
+
+
+@dataclass(frozen=True)
+class ClientConfig:
+    """Everything that the clients need; made from an Airflow connection by `from_connection`.
+
+    :param base_url: scheme, host, port and a prefix, without a trailing slash and without ``/v1``.
+    :param secret: API key, or session token when `bearer` is set. Never shown by ``repr``.
+    :param workspace_id: sent as ``X-Workspace-Id`` unless a request names another; None leaves the key's own.
+    :param internal: the internal surface, whose paths begin with ``/api`` in the place of ``/v1``.
+    :param timeout: seconds to wait for the server's next bytes.
+    :param max_retries: further tries after the first.
+    :param verify: check TLS certificates; or the path of a CA bundle.
+    """
+
+    secret: str = field(repr=False)
+    base_url: str = DEFAULT_BASE_URL
+    bearer: bool = False
+    workspace_id: str | None = None
+    internal: bool = False
+    timeout: float = DEFAULT_TIMEOUT
+    max_retries: int = DEFAULT_MAX_RETRIES
+    verify: bool | str = True
+
+    @classmethod
+    def from_connection(
+        cls,
+        *,
+        conn_id: str,
+        host: str | None,
+        port: int | None,
+        schema: str | None,
+        password: str | None,
+        extra: Mapping[str, Any],
+    ) -> ClientConfig:
+        """Read the fields of an Airflow connection.
+
+        :raises BankSyncConfigError: naming the field that is missing or wrong, before anything is sent.
+        """
+        try:
+            bearer = _choice(extra, "auth", ("api_key", "bearer")) == "bearer"
+            workspace_id = _text(extra, "workspace_id")
+            base_url, internal = _base_url(host, port, schema)
+            return cls(
+                secret=_secret(password, bearer=bearer),
+                base_url=base_url,
+                bearer=bearer,
+                workspace_id=_workspace(workspace_id, bearer=bearer),
+                internal=internal,
+                timeout=_number(extra, "timeout", DEFAULT_TIMEOUT, least=0.1, most=3600),
+                max_retries=int(
+                    _number(extra, "max_retries", DEFAULT_MAX_RETRIES, least=0, most=50, whole=True)
+                ),
+                verify=_verify(extra),
+            )
+        except BankSyncConfigError as error:
+            raise BankSyncConfigError(f"Connection {conn_id!r}: {error.message}", hint=error.hint) from None
+
+    def for_workspace(self, workspace_id: str | None) -> ClientConfig:
+        """Return the same, addressing another workspace; None and an empty id change nothing."""
+        return replace(self, workspace_id=check_workspace_id(workspace_id)) if workspace_id else self
+
+    def path(self, path: str) -> str:
+        """Path of an endpoint on this surface."""
+        return f"/api{path.removeprefix('/v1')}" if self.internal else path
+
+    def headers(self, workspace_id: str | None) -> dict[str, str]:
+        """Headers of a request: who we are, who may do this, and in which workspace.
+
+        The secret is in here: never log the result.
+        """
+        headers = {"User-Agent": USER_AGENT, "Accept": "application/json"}
+        if self.bearer:
+            headers["Authorization"] = f"Bearer {self.secret}"
+        else:
+            headers["X-API-Key"] = self.secret
+        workspace = check_workspace_id(workspace_id) if workspace_id else self.workspace_id
+        if workspace:
+            headers["X-Workspace-Id"] = workspace
+        return headers
+
+
+def _secret(password: str | None, *, bearer: bool) -> str:
+    secret = (password or "").strip()
+    if not secret:
+        what = "session token" if bearer else "API key"
+        raise BankSyncConfigError(
+            f"the field Password is empty; it must hold the {what}.",
+            hint="Create a key in BankSync under Settings, API keys, and paste it there.",
+        )
+    if not bearer and not secret.startswith("bsk_"):
+        raise BankSyncConfigError(
+            "the field Password does not hold a BankSync API key: one starts with 'bsk_'.",
+            hint="For a session token, set auth to 'bearer' in the field Extra.",
+        )
+    if not _HEADER_VALUE.fullmatch(secret):
+        raise BankSyncConfigError(
+            "the field Password holds spaces or characters that no key has.", hint="Paste it again."
+        )
+    return secret
+
+
+def _workspace(workspace_id: str | None, *, bearer: bool) -> str | None:
+    if workspace_id:
+        return check_workspace_id(workspace_id)
+    if bearer:
+        raise BankSyncConfigError(
+            "auth 'bearer' needs workspace_id in the field Extra: a session token, unlike an API key, belongs to a "
+            "person and not to one workspace."
+        )
+    return None
+
+
+def _base_url(host: str | None, port: int | None, schema: str | None) -> tuple[str, bool]:
+    """Return the base URL and whether it is the internal surface."""
+    text = (host or "").strip() or DEFAULT_BASE_URL
+    schema = (schema or "").strip().strip("/").lower()
+    if schema not in ("", "http", "https", "v1"):
+        raise BankSyncConfigError(f"the field Schema holds {schema!r}.", hint="Leave it empty, or 'https'.")
+    if "://" not in text:
+        text = f"{'http' if schema == 'http' else 'https'}://{text}"
+    try:
+        url = urlsplit(text)
+        name, port = url.hostname, url.port or port
+    except ValueError:
+        name = None
+    if name is None or url.username is not None or url.query or url.fragment or re.search(r"[\s\\]", text):
+        raise BankSyncConfigError(
+            "the field Host is not a host name or URL that can be used.",
+            hint=f"Leave it empty for {DEFAULT_BASE_URL}, or write for example 'api.banksync.io'.",
+        )
+    if url.scheme not in ("http", "https"):
+        raise BankSyncConfigError(f"the field Host asks for {url.scheme}://; BankSync speaks https://.")
+    if url.scheme == "http" and not _LOOPBACK.fullmatch(name):
+        raise BankSyncConfigError(
+            f"the field Host asks for plain http:// to {name}, which would show the key to the network.",
+            hint="Use https://; plain http:// is for a sandbox on this machine (127.0.0.1, localhost).",
+        )
+    netloc = f"[{name}]" if ":" in name else name
+    prefix = url.path.rstrip("/")
+    internal = name.startswith("internal-api.") or prefix.endswith("/api")
+    prefix = prefix.removesuffix("/api" if internal else "/v1")
+    return f"{url.scheme}://{netloc}{f':{port}' if port else ''}{prefix}", internal
+
+
+def _text(extra: Mapping[str, Any], name: str) -> str | None:
+    value = extra.get(name)
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str):
+        raise BankSyncConfigError(f"{name} in the field Extra must be text, not {type(value).__name__}.")
+    return value.strip() or None
+
+
+def _choice(extra: Mapping[str, Any], name: str, choices: tuple[str, ...]) -> str:
+    value = _text(extra, name) or choices[0]
+    if value not in choices:
+        raise BankSyncConfigError(f"{name} in the field Extra must be {' or '.join(choices)}, not {value!r}.")
+    return value
+
+
+def _number(
+    extra: Mapping[str, Any], name: str, default: float, *, least: float, most: float, whole: bool = False
+) -> float:
+    value = extra.get(name)
+    if value is None or value == "":
+        return default
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = float("nan")
+    if isinstance(value, bool) or not least <= number <= most or (whole and not number.is_integer()):
+        kind = "a whole number" if whole else "a number"
+        raise BankSyncConfigError(
+            f"{name} in the field Extra must be {kind} from {least:g} to {most:g}, not {value!r}."
+        )
+    return number
+
+
+def _verify(extra: Mapping[str, Any]) -> bool | str:
+    value = extra.get("verify")
+    if value is None or value == "":
+        return True
+    if isinstance(value, bool):
+        return value
+    text = str(value).strip()
+    if text.lower() in _TRUE | _FALSE:
+        return text.lower() in _TRUE
+    if not Path(text).exists():
+        raise BankSyncConfigError(
+            f"verify in the field Extra names a CA bundle that is not there: {text!r}.",
+            hint="Give true, false, or the path of a file or folder of certificates on the worker.",
+        )
+    return text

@@ -1,0 +1,225 @@
+"""Conversations of several requests, as generators that touch neither a network nor a clock.
+
+A conversation yields `Send` (answered with a `Reply`, or with the error thrown in) and `Wait` (answered when the time
+has passed), and returns its result. `client.Client.run` and `aio.AsyncClient.run` drive it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from airflow_provider_banksync.api import codec, endpoints, jobs
+from airflow_provider_banksync.exceptions import (
+    BankSyncConflictError,
+    BankSyncError,
+    BankSyncJobTimeoutError,
+    BankSyncNotFoundError,
+)
+
+if TYPE_CHECKING:
+    from airflow_provider_banksync.api.messages import Call, Reply, Row
+
+log = logging.getLogger(__name__)
+
+#: How often a sync is asked for before its unknown outcome is given up, and the waits between.
+SYNC_ATTEMPTS = 4
+SYNC_WAIT = 2.0
+
+_R = TypeVar("_R")
+
+
+@dataclass(frozen=True)
+class Send:
+    """Ask the driver to send this call, retries included."""
+
+    call: Call[Any]
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Ask the driver to let this many seconds pass."""
+
+    seconds: float
+
+
+Conversation = Generator["Send | Wait", Any, _R]
+Clock = Callable[[], float]
+
+
+def trigger_sync(
+    feed_id: str,
+    from_date: str | None = None,
+    to_date: str | None = None,
+    *,
+    workspace_id: str | None = None,
+    clock: Clock,
+) -> Conversation[Row]:
+    """Start one sync, and never a second one.
+
+    When the outcome of the POST is unknown (a timeout, a reset, a 5xx), the feed's jobs tell: one that was born since
+    the request went out is ours. Only when there is none is the POST sent again.
+
+    :param clock: the driver's monotonic clock. The server's own clock (its ``Date`` header) judges when a job was
+        born, so the local time of day does not matter.
+    :raises BankSyncConflictError: a job of this feed is queued or running, and it is not ours.
+    """
+    started = clock()
+    post = endpoints.trigger_sync(feed_id, from_date, to_date, workspace_id=workspace_id)
+    in_doubt = False
+    for attempt in range(1, SYNC_ATTEMPTS + 1):
+        try:
+            reply: Reply[Row] = yield Send(post)
+        except BankSyncError as error:
+            if not (error.ambiguous or (in_doubt and isinstance(error, BankSyncConflictError))):
+                raise
+            log.warning("%s Whether the sync was started is unknown; asking for the feed's jobs.", error)
+            failure = error
+        else:
+            return reply.value
+        listing: Reply[list[Row]] = yield Send(endpoints.list_jobs(feed_id, workspace_id=workspace_id))
+        job = _born_since(listing, listing.received - started, from_date, to_date)
+        if job is not None:
+            log.info("The sync had been started: it is job %s.", job.get("id"))
+            return job
+        if isinstance(failure, BankSyncConflictError) or attempt == SYNC_ATTEMPTS:
+            raise failure
+        in_doubt = True
+        yield Wait(SYNC_WAIT * attempt)
+    raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _born_since(
+    listing: Reply[list[Row]], elapsed: float, from_date: str | None, to_date: str | None
+) -> Row | None:
+    """Return the newest job that our request may have created: by the API, for our dates, since then.
+
+    Without the server's clock, only a job that still runs can be taken for ours.
+    """
+    earliest = None if listing.date is None else listing.date - elapsed
+    for job in listing.value:
+        if job.get("type", "manual") != "manual" or not _same_dates(job, from_date, to_date):
+            continue
+        born = codec.parse_instant(job.get("createdAt"))
+        if earliest is None or born is None:
+            if jobs.is_active(job):
+                return job
+        elif born >= earliest:
+            return job
+    return None
+
+
+def _same_dates(job: Row, from_date: str | None, to_date: str | None) -> bool:
+    """Compare days; a job that does not say its dates is not ruled out by them."""
+    pairs = ((job.get("startDate"), from_date), (job.get("endDate"), to_date))
+    return all(not there or not ours or str(there)[:10] == ours for there, ours in pairs)
+
+
+@dataclass(frozen=True)
+class Polling:
+    """How to wait for a job.
+
+    :param interval: seconds to the second look at the job; the first is at once.
+    :param longest: the interval grows by half each time, up to this many seconds.
+    :param deadline: moment by `clock` when to give up.
+    :param clock: gives the moment; the same clock that `deadline` was taken from.
+    :param rng: gives numbers from 0 to 1: waits are spread by a tenth, so that many do not ask in step.
+    """
+
+    interval: float
+    longest: float
+    deadline: float
+    clock: Clock
+    rng: Callable[[], float]
+
+    def intervals(self) -> Generator[float, None, None]:
+        """Yield the waits between looks, without end."""
+        interval = max(self.interval, 0.01)
+        while True:
+            yield interval * (0.9 + 0.2 * self.rng())
+            interval = max(min(interval * 1.5, self.longest), self.interval)
+
+
+def wait_for_job(
+    feed_id: str,
+    job_id: str,
+    polling: Polling,
+    *,
+    workspace_id: str | None = None,
+    on_progress: Callable[[Row], None] | None = None,
+) -> Conversation[Row]:
+    """Wait until the job has ended, and return it, whatever its end.
+
+    Looks once more when the deadline has come, and only then gives up. Failed looks that another try may cure do
+    not end the wait; a permanent error does.
+
+    :param on_progress: is given the job after each look.
+    :raises BankSyncJobTimeoutError: the deadline passed; `.job` is the job as last seen.
+    """
+    look = endpoints.get_job(feed_id, job_id, workspace_id=workspace_id)
+    job: Row = {"id": job_id, "feedId": feed_id}
+    failure: BankSyncError | None = None
+    strange: object = None
+    for interval in polling.intervals():
+        overdue = polling.clock() >= polling.deadline
+        try:
+            reply: Reply[Row] = yield Send(look)
+            job, failure = reply.value, None
+        except BankSyncError as error:
+            if not error.transient:
+                raise
+            log.warning("Could not look at job %s: %s Waiting on.", job_id, error)
+            failure = error
+        if failure is None:
+            if on_progress is not None:
+                on_progress(job)
+            if jobs.is_ended(job):
+                return job
+            if not jobs.is_known(job) and job.get("status") != strange:
+                strange = job.get("status")
+                log.warning("Job %s has a status that is new to us, %r: waiting on.", job_id, strange)
+        if overdue:
+            cause = f" The last look at it failed: {failure}" if failure is not None else ""
+            raise BankSyncJobTimeoutError(
+                f"the time to wait was over, and not the {jobs.describe(job)}.{cause}", job=job
+            )
+        yield Wait(min(interval, max(0.0, polling.deadline - polling.clock())))
+    raise AssertionError("unreachable: the intervals never end")
+
+
+def list_portals(*, workspace_id: str | None = None) -> Conversation[list[Row]]:
+    """List the live portals of the workspace.
+
+    ``GET /v1/workspaces`` is not in the vendor's contract; where it answers 404, the family listings tell: a portal
+    that has neither a bank nor a feed nor an integration is then not known.
+
+    :return: rows with at least ``id`` and ``name``.
+    """
+    try:
+        reply: Reply[list[Row]] = yield Send(endpoints.list_workspaces(workspace_id=workspace_id))
+        return [row for row in reply.value if row.get("parentWorkspaceId")]
+    except BankSyncNotFoundError:
+        log.info("This API has no listing of workspaces: the family listings tell the portals.")
+    portals: dict[str, Row] = {}
+    for listing in (endpoints.list_banks, endpoints.list_feeds, endpoints.list_integrations):
+        family: Reply[list[Row]] = yield Send(listing("family", workspace_id=workspace_id))
+        for row in family.value:
+            if row.get("portal"):
+                portals.setdefault(row["workspaceId"], row["portal"])
+    return list(portals.values())
+
+
+def list_accounts(banks: list[Row], *, workspace_id: str | None = None) -> Conversation[list[Row]]:
+    """List the accounts of these banks, each row with its bank's ``workspaceId`` and ``portal`` where that has them.
+
+    :param banks: rows of a listing of banks, of one workspace or of the family.
+    """
+    rows: list[Row] = []
+    for bank in banks:
+        owner: Row = {name: bank[name] for name in ("workspaceId", "portal") if name in bank}
+        call = endpoints.list_accounts(bank["id"], workspace_id=bank.get("workspaceId") or workspace_id)
+        reply: Reply[list[Row]] = yield Send(call)
+        rows.extend({**account, **owner} for account in reply.value)
+    return rows
