@@ -2,35 +2,48 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from datetime import datetime, timezone
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import msgspec
+if TYPE_CHECKING:
+    import msgspec
 
-_decoder = msgspec.json.Decoder(float_hook=Decimal)
-_encoder = msgspec.json.Encoder(decimal_format="number")
 _INSTANT = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:?\d\d)?$")
+
+
+# msgspec is loaded at the first use, not at import: the hook is imported by DAG files, too.
+@functools.cache
+def _decoder() -> msgspec.json.Decoder[Any]:
+    import msgspec
+
+    return msgspec.json.Decoder(float_hook=Decimal)
+
+
+@functools.cache
+def _encoder() -> msgspec.json.Encoder:
+    import msgspec
+
+    return msgspec.json.Encoder(decimal_format="number")
 
 
 def loads(body: bytes | str) -> Any:
     """Decode JSON; a number with a fraction or an exponent becomes a `Decimal` with the digits that were sent.
 
-    :raises ValueError: when it is not JSON, with the reason.
+    :raises ValueError: when it is not JSON, with the reason (msgspec's and Unicode errors are ValueErrors).
     """
     try:
-        return _decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise ValueError(str(error)) from error
+        return _decoder().decode(body)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
 
 
 def dumps(value: Any) -> bytes:
     """Encode as JSON; a `Decimal` becomes a number with all its digits."""
-    return _encoder.encode(value)
+    return _encoder().encode(value)
 
 
 def parse_instant(text: object) -> float | None:

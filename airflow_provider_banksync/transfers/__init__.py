@@ -1,0 +1,1 @@
+"""Transfers: from BankSync to where the data is kept."""
