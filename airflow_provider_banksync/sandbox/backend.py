@@ -1,0 +1,254 @@
+"""What the API can do, in its own words and without HTTP: one method per operation of the contract."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+from datetime import date
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from airflow_provider_banksync.sandbox import rows
+from airflow_provider_banksync.sandbox.errors import BadRequestError, MissingError, ReauthError
+from airflow_provider_banksync.sandbox.feeds import enrichments_of
+from airflow_provider_banksync.sandbox.investments import holdings_of, loan_of, trades_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from airflow_provider_banksync.sandbox.auth import Caller
+    from airflow_provider_banksync.sandbox.clock import SandboxClock
+    from airflow_provider_banksync.sandbox.jobs import Job, Jobs
+    from airflow_provider_banksync.sandbox.model import Account, Bank, Feed, Row, Workspace
+    from airflow_provider_banksync.sandbox.pages import Page, Pager
+    from airflow_provider_banksync.sandbox.world import World
+
+TRANSACTION_DAYS = 30
+TRADE_DAYS = 90
+JOBS_LISTED = 20
+
+
+@dataclass(frozen=True)
+class TransactionPage:
+    """A page of transactions with what leads on from it."""
+
+    rows: list[Row]
+    cursor: str
+    has_more: bool
+    path: str
+
+
+class Backend:
+    """The rules of the API over one world. Raises ``ApiError`` for whatever the API would refuse."""
+
+    def __init__(self, world: World, clock: SandboxClock, jobs: Jobs, pager: Pager) -> None:
+        self._world = world
+        self._clock = clock
+        self._jobs = jobs
+        self._pager = pager
+
+    def whoami(self, caller: Caller) -> Row:
+        """Name the workspace that the caller works in."""
+        return {"workspaceId": caller.workspace.id, "workspaceName": caller.workspace.name}
+
+    def list_workspaces(self, caller: Caller) -> list[Row]:
+        """List what the caller's key opens: its own workspace, and the live portals under it."""
+        home = caller.credential.home
+        portals = () if home.is_portal else self._world.portals
+        own = rows.workspace_row(home, inherited=False)
+        return [own, *(rows.workspace_row(portal, inherited=True) for portal in portals)]
+
+    def list_banks(self, caller: Caller, *, family: bool) -> list[Row]:
+        """List the banks."""
+        return self._list(caller, family, lambda each: map(rows.bank_row, self._world.banks(each)))
+
+    def get_bank(self, caller: Caller, bank_id: str) -> Row:
+        """Show one bank."""
+        return rows.bank_row(self._bank(caller, bank_id))
+
+    def list_accounts(self, caller: Caller, bank_id: str) -> list[Row]:
+        """List the accounts of a bank; a bank that wants a new sign-in still lists them."""
+        return [rows.account_row(account) for account in self._world.accounts(self._bank(caller, bank_id))]
+
+    def get_account(self, caller: Caller, bank_id: str, account_id: str) -> Row:
+        """Show one account."""
+        return rows.account_row(self._account(caller, bank_id, account_id))
+
+    def list_transactions(
+        self,
+        caller: Caller,
+        bank_id: str,
+        account_id: str,
+        *,
+        first: date | None,
+        last: date | None,
+        cursor: str | None,
+    ) -> TransactionPage:
+        """Read one page of transactions, by days or on from a cursor."""
+        account = self._live_account(caller, bank_id, account_id)
+        now = self._clock.now()
+        if cursor is not None:
+            if first or last:
+                raise BadRequestError("cursor cannot be combined with from or to")
+            page = self._pager.resume(account, cursor, now)
+        else:
+            page = self._pager.window(account, *self._window(first, last, TRANSACTION_DAYS), now)
+        return self._shown(account, page)
+
+    def get_balance(self, caller: Caller, bank_id: str, account_id: str) -> Row:
+        """Read the balance from the bank."""
+        return rows.balance_row(self._live_account(caller, bank_id, account_id), self._clock.now())
+
+    def list_trades(
+        self, caller: Caller, bank_id: str, account_id: str, *, first: date | None, last: date | None
+    ) -> list[Row]:
+        """Read the trades of a window of days."""
+        account = self._live_account(caller, bank_id, account_id)
+        first, last = self._window(first, last, TRADE_DAYS)
+        return list(trades_of(self._world.seed, account, first, min(last, self._clock.now().date())))
+
+    def list_holdings(self, caller: Caller, bank_id: str, account_id: str) -> list[Row]:
+        """Read the positions."""
+        return holdings_of(self._world.seed, self._live_account(caller, bank_id, account_id))
+
+    def get_loan(self, caller: Caller, bank_id: str, account_id: str) -> Row:
+        """Read the loan that the account carries."""
+        loan = loan_of(self._world.seed, self._live_account(caller, bank_id, account_id))
+        if loan is None:
+            raise MissingError("No loan found for this account")
+        return loan
+
+    def list_feeds(self, caller: Caller, *, family: bool) -> list[Row]:
+        """List the feeds."""
+        seed = self._world.seed
+        return self._list(
+            caller, family, lambda each: (rows.feed_row(seed, feed) for feed in self._world.feeds(each))
+        )
+
+    def get_feed(self, caller: Caller, feed_id: str) -> Row:
+        """Show one feed."""
+        return rows.feed_row(self._world.seed, self._feed(caller, feed_id))
+
+    def trigger_sync(self, caller: Caller, feed_id: str, *, first: date | None, last: date | None) -> Row:
+        """Start a job of a feed. Trades are only ever read for given days."""
+        feed = self._feed(caller, feed_id)
+        if feed.data_type == "trades" and (first is None or last is None):
+            raise BadRequestError("startDate and endDate are required for trades feeds")
+        _check_order(first, last, "startDate must not be after endDate")
+        return self._jobs.start(feed, caller.user_id, first, last).row(self._clock.now())
+
+    def trigger_learn(self, caller: Caller, feed_id: str) -> Row:
+        """Let the memory enrichment learn from a feed; the sandbox has nothing to learn."""
+        self._feed(caller, feed_id)
+        return {"triggered": True}
+
+    def list_jobs(self, caller: Caller, feed_id: str, *, status: str | None, limit: int | None) -> list[Row]:
+        """List the jobs of a feed, newest first."""
+        jobs = self._jobs.of_feed(self._feed(caller, feed_id))
+        now = self._clock.now()
+        matching = (job for job in jobs if status in {None, job.status(now)})
+        return [job.row(now) for job in islice(matching, limit or JOBS_LISTED)]
+
+    def list_all_jobs(
+        self, caller: Caller, *, family: bool, status: str | None, limit: int | None
+    ) -> list[Row]:
+        """List the jobs of all feeds of a workspace or of the family, newest first."""
+        now = self._clock.now()
+        workspaces = self._workspaces(caller, family)
+        by_feed = [self._jobs.of_feed(feed) for each in workspaces for feed in self._world.feeds(each)]
+        merged: Iterator[Job] = heapq.merge(*by_feed, key=lambda job: job.created_at, reverse=True)
+        chosen = islice((job for job in merged if status in {None, job.status(now)}), limit or JOBS_LISTED)
+        if not family:
+            return [job.row(now) for job in chosen]
+        portals = {each.id: rows.portal_field(each) for each in workspaces}
+        return [{**job.row(now), "portal": portals[job.feed.workspace_id]} for job in chosen]
+
+    def get_job(self, caller: Caller, feed_id: str, job_id: str) -> Row:
+        """Show one job."""
+        return self._job(caller, feed_id, job_id).row(self._clock.now())
+
+    def cancel_job(self, caller: Caller, feed_id: str, job_id: str) -> Row:
+        """Cancel a job that has not ended."""
+        return self._jobs.cancel(self._job(caller, feed_id, job_id)).row(self._clock.now())
+
+    def list_integrations(self, caller: Caller, *, family: bool) -> list[Row]:
+        """List the destinations."""
+        return self._list(
+            caller, family, lambda each: map(rows.integration_row, self._world.integrations(each))
+        )
+
+    def list_enrichments(self, caller: Caller) -> list[Row]:
+        """List the enrichments of the workspace."""
+        owner = self._world.user_id(caller.workspace, "owner")
+        return [
+            rows.enrichment_row(each) for each in enrichments_of(self._world.seed, caller.workspace, owner)
+        ]
+
+    def get_enrichment(self, caller: Caller, enrichment_id: str) -> Row:
+        """Show one enrichment."""
+        for row in self.list_enrichments(caller):
+            if row["id"] == enrichment_id:
+                return row
+        raise MissingError("Enrichment not found")
+
+    def _workspaces(self, caller: Caller, family: bool) -> tuple[Workspace, ...]:
+        if not family:
+            return (caller.workspace,)
+        caller.require_family()
+        return self._world.family()
+
+    def _list(self, caller: Caller, family: bool, listing: Callable[[Workspace], Iterable[Row]]) -> list[Row]:
+        found: list[Row] = []
+        for workspace in self._workspaces(caller, family):
+            marks: Row = (
+                {"workspaceId": workspace.id, "portal": rows.portal_field(workspace)} if family else {}
+            )
+            found.extend({**row, **marks} for row in listing(workspace))
+        return found
+
+    def _bank(self, caller: Caller, bank_id: str) -> Bank:
+        for bank in self._world.banks(caller.workspace):
+            if bank.id == bank_id:
+                return bank
+        raise MissingError("Bank not found")
+
+    def _account(self, caller: Caller, bank_id: str, account_id: str) -> Account:
+        for account in self._world.accounts(self._bank(caller, bank_id)):
+            if account.id == account_id:
+                return account
+        raise MissingError("Account not found")
+
+    def _live_account(self, caller: Caller, bank_id: str, account_id: str) -> Account:
+        """Find an account whose data is read at the bank, which therefore has to let us in."""
+        account = self._account(caller, bank_id, account_id)
+        if account.bank.broken:
+            raise ReauthError(account.bank.reauth_message)
+        return account
+
+    def _feed(self, caller: Caller, feed_id: str) -> Feed:
+        for feed in self._world.feeds(caller.workspace):
+            if feed.id == feed_id:
+                return feed
+        raise MissingError("Feed not found")
+
+    def _job(self, caller: Caller, feed_id: str, job_id: str) -> Job:
+        job = self._jobs.find(self._feed(caller, feed_id), job_id)
+        if job is None:
+            raise MissingError("Job not found")
+        return job
+
+    def _window(self, first: date | None, last: date | None, days: int) -> tuple[date, date]:
+        _check_order(first, last, "from must not be after to")
+        last = last or self._clock.now().date()
+        # Counted in ordinals: a day too early for the calendar is then the calendar's first.
+        return first or date.fromordinal(max(last.toordinal() - days + 1, 1)), last
+
+    def _shown(self, account: Account, page: Page) -> TransactionPage:
+        path = f"/v1/banks/{account.bank.id}/accounts/{account.id}/transactions"
+        shown = [rows.transaction_row(self._world.seed, account, each) for each in page.sightings]
+        return TransactionPage(shown, page.cursor, page.has_more, path)
+
+
+def _check_order(first: date | None, last: date | None, complaint: str) -> None:
+    if first is not None and last is not None and first > last:
+        raise BadRequestError(complaint)

@@ -1,0 +1,61 @@
+"""JSON in and out without a float on the way: ``12.50`` leaves as ``12.50``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from decimal import Decimal
+from json.encoder import encode_basestring
+
+_CONSTANTS = {None: "null", True: "true", False: "false"}
+
+
+def encode(value: object) -> bytes:
+    """Write rows as JSON. Decimals keep every digit they have; a float is a mistake and refused."""
+    parts: list[str] = []
+    _write(value, parts)
+    return "".join(parts).encode()
+
+
+def _write(value: object, parts: list[str]) -> None:
+    if isinstance(value, str):
+        parts.append(encode_basestring(value))
+    elif value is None or isinstance(value, bool):
+        parts.append(_CONSTANTS[value])
+    elif isinstance(value, Mapping):
+        _write_object(value, parts)
+    elif isinstance(value, (list, tuple)):
+        _write_array(value, parts)
+    elif isinstance(value, int):
+        parts.append(str(value))
+    elif isinstance(value, Decimal):
+        parts.append(format(value, "f"))
+    else:
+        raise TypeError(f"{type(value).__name__} has no exact JSON form")
+
+
+def _write_object(value: Mapping[str, object], parts: list[str]) -> None:
+    opening = "{"
+    for key, member in value.items():
+        parts.append(f"{opening}{encode_basestring(key)}:")
+        _write(member, parts)
+        opening = ","
+    parts.append("{}" if opening == "{" else "}")
+
+
+def _write_array(value: list[object] | tuple[object, ...], parts: list[str]) -> None:
+    opening = "["
+    for member in value:
+        parts.append(opening)
+        _write(member, parts)
+        opening = ","
+    parts.append("[]" if opening == "[" else "]")
+
+
+def decode(body: bytes) -> object:
+    """Read a JSON body; ValueError where it is none. Fractions come in as Decimals."""
+    return json.loads(body.decode("utf-8"), parse_float=Decimal, parse_constant=_refuse)
+
+
+def _refuse(constant: str) -> object:
+    raise ValueError(f"{constant} is not JSON")

@@ -1,0 +1,63 @@
+"""What the sandbox says when it says no.
+
+SandboxError            the sandbox itself cannot start or stop: for the person at the keyboard
+ApiError                an answer of the API: status and sentence, becomes {"success": false, "error": …}
+    BadRequestError     400   the request is wrong
+    UnauthorizedError   401   the key or token is missing, wrong, revoked or expired
+    ForbiddenError      403   the key lacks a scope, or its user's role is too low
+    MissingError        404   no such thing, or deleted
+    ConflictError       409   not now: a job runs, or has ended already
+    ReauthError         503   the bank wants its owner to sign in again
+"""
+
+from __future__ import annotations
+
+
+class SandboxError(RuntimeError):
+    """The sandbox cannot do what it was asked to; the message says why in one line."""
+
+
+class ApiError(Exception):
+    """An error answer of the API. Raised by the rules, turned into HTTP in one place."""
+
+    status = 500
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class BadRequestError(ApiError):
+    """The request is wrong."""
+
+    status = 400
+
+
+class UnauthorizedError(ApiError):
+    """Nobody we know sent this."""
+
+    status = 401
+
+
+class ForbiddenError(ApiError):
+    """Somebody we know, who may not do this."""
+
+    status = 403
+
+
+class MissingError(ApiError):
+    """There is no such thing, or it was deleted; the API does not say which."""
+
+    status = 404
+
+
+class ConflictError(ApiError):
+    """The state of the thing forbids it at this moment."""
+
+    status = 409
+
+
+class ReauthError(ApiError):
+    """The bank, not the service, refuses: its owner has to sign in again. Not cured by a retry."""
+
+    status = 503

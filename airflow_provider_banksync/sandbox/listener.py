@@ -1,0 +1,111 @@
+"""uvicorn in a thread of its own, on this machine only, started and stopped within bounded time."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+import uvicorn
+
+from airflow_provider_banksync.sandbox.errors import SandboxError
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+HOST = "127.0.0.1"
+PATIENCE = 10.0
+"""Real seconds that starting, and stopping, may take."""
+
+
+class Listener:
+    """Serves an application on a port of 127.0.0.1; port 0 finds a free one."""
+
+    def __init__(self, app: ASGIApp, port: int) -> None:
+        # Listening begins here, in the caller's thread: a port that is taken is the caller's error at once.
+        self._socket = _listen(port)
+        self.port: int = self._socket.getsockname()[1]
+        self._server = _Server(app)
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name=f"banksync-sandbox-{self.port}", daemon=True)
+
+    def start(self) -> None:
+        """Serve; return once requests are answered."""
+        self._thread.start()
+        up = self._server.ready.wait(PATIENCE)
+        if self._failure is not None or not up:
+            self._socket.close()
+            raise SandboxError("the sandbox's server did not start") from self._failure
+
+    def stop(self) -> None:
+        """Stop serving; return once the thread is gone. Connections that are still open are closed."""
+        self._server.stop()
+        self._thread.join(PATIENCE)
+        if self._thread.is_alive():
+            raise SandboxError(f"the sandbox's server did not stop within {PATIENCE:g} s")
+
+    def _run(self) -> None:
+        try:
+            self._server.run(sockets=[self._socket])
+        except BaseException as failure:  # noqa: BLE001 - uvicorn exits by SystemExit; the starting thread re-raises
+            self._failure = failure
+        finally:
+            self._server.ready.set()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn that says when it is up and that can be woken to stop, instead of being polled for both."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                loop="asyncio",
+                http="h11",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                date_header=False,  # the sandbox has a clock of its own
+                server_header=False,
+                timeout_keep_alive=60,
+                timeout_graceful_shutdown=1,
+            )
+        )
+        self.ready = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopped = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, then tell the thread that waits."""
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets=sockets)
+        self.ready.set()
+
+    async def main_loop(self) -> None:
+        """Serve until told to stop."""
+        await self._stopped.wait()
+
+    def stop(self) -> None:
+        """Stop serving. Called from another thread; harmless when it has stopped already."""
+        self.should_exit = True
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._stopped.set)
+
+
+def _listen(port: int) -> socket.socket:
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((HOST, port))
+        listening.listen()
+    except OSError as error:
+        listening.close()
+        if error.errno == errno.EADDRINUSE:
+            raise SandboxError(
+                f"port {port} on {HOST} is in use; choose another, or 0 for any free one"
+            ) from error
+        raise SandboxError(f"cannot listen on {HOST}:{port}: {error.strerror}") from error
+    return listening

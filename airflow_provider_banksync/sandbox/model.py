@@ -1,0 +1,172 @@
+"""The things of the sandbox's world, as the rules see them. How they look to a client is in ``rows``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import date, datetime
+
+Row = dict[str, object]
+"""One JSON object that is sent to a client."""
+
+
+@dataclass(frozen=True)
+class Currency:
+    """A currency, with what a US cent is worth in its smallest unit."""
+
+    code: str
+    digits: int
+    per_cent: tuple[int, int]
+
+    def money(self, cents: int) -> Decimal:
+        """Turn an amount thought of in US cents into this currency, with exactly its digits."""
+        numerator, denominator = self.per_cent
+        return self.minor(cents * numerator // denominator)
+
+    def minor(self, units: int) -> Decimal:
+        """Turn a number of smallest units into an amount."""
+        return Decimal(units).scaleb(-self.digits)
+
+
+@dataclass(frozen=True)
+class Country:
+    """Where a client keeps its accounts: its currency, its banks, and who connects them."""
+
+    code: str
+    currency: Currency
+    sources: tuple[str, ...]
+    institutions: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The firm's own workspace, or one client portal under it."""
+
+    id: str
+    name: str
+    icon: str | None
+    parent_id: str | None
+    deleted: bool
+    country: Country
+    created_at: datetime
+
+    @property
+    def is_portal(self) -> bool:
+        """Whether this is a client of the firm."""
+        return self.parent_id is not None
+
+
+@dataclass(frozen=True)
+class Bank:
+    """A connected bank. A broken one wants its owner to sign in again."""
+
+    id: str
+    workspace_id: str
+    name: str
+    source: str
+    currency: Currency
+    institution_id: str
+    order: int
+    broken: bool
+    created_at: datetime
+    updated_at: datetime
+
+    @property
+    def reauth_message(self) -> str:
+        """What a broken bank is told about, everywhere in the same words."""
+        return f"{self.name} requires re-authentication: the owner of the connection must sign in again"
+
+
+class Kind(Enum):
+    """What sort of account it is; the value is what the API calls it."""
+
+    CHECKING = "checking"
+    SAVINGS = "savings"
+    CREDIT = "credit card"
+    INVESTMENT = "investment"
+    LOAN = "loan"
+
+
+@dataclass(frozen=True)
+class Account:
+    """An account at a bank. ``opened`` is the first day it has rows for."""
+
+    id: str
+    bank: Bank
+    kind: Kind
+    name: str
+    number: str
+    balance: Decimal
+    available: Decimal
+    opened: date
+    created_at: datetime
+    updated_at: datetime
+
+    @property
+    def currency(self) -> Currency:
+        """The currency of every amount in this account."""
+        return self.bank.currency
+
+
+@dataclass(frozen=True)
+class Integration:
+    """A destination that a workspace is connected to."""
+
+    id: str
+    workspace_id: str
+    name: str
+    type: str
+    order: int
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When BankSync syncs a feed of its own accord (UTC; day 0 of the week is Sunday)."""
+
+    enabled: bool
+    frequency: str
+    hour: int
+    minute: int
+    day_of_week: int | None = None
+
+    def due(self, day: date) -> bool:
+        """Say whether the feed runs on this day."""
+        if not self.enabled:
+            return False
+        return self.frequency == "daily" or day.isoweekday() % 7 == self.day_of_week
+
+
+@dataclass(frozen=True)
+class Feed:
+    """What is read from which accounts and written where."""
+
+    id: str
+    workspace_id: str
+    name: str
+    icon: str
+    data_type: str
+    accounts: tuple[Account, ...]
+    integration: Integration
+    schedule: Schedule
+    order: int
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True)
+class Enrichment:
+    """A rule, an alert or a memory that works on the rows of feeds."""
+
+    id: str
+    workspace_id: str
+    name: str
+    type: str
+    config: Row
+    order: int
+    created_by: str
+    created_at: datetime

@@ -1,0 +1,198 @@
+"""The sandbox as an object: settings in, a running API out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from airflow_provider_banksync.sandbox.auth import Keyring
+from airflow_provider_banksync.sandbox.backend import Backend
+from airflow_provider_banksync.sandbox.clock import SandboxClock
+from airflow_provider_banksync.sandbox.errors import SandboxError
+from airflow_provider_banksync.sandbox.jobs import JobRules, Jobs
+from airflow_provider_banksync.sandbox.journal import Journal, RequestRecord
+from airflow_provider_banksync.sandbox.ledger import Ledger
+from airflow_provider_banksync.sandbox.pages import Pager
+from airflow_provider_banksync.sandbox.seed import Seed
+from airflow_provider_banksync.sandbox.world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+    from types import TracebackType
+
+    from airflow_provider_banksync.sandbox.listener import Listener
+    from airflow_provider_banksync.sandbox.model import Row
+
+INSTALL_HINT = "pip install 'airflow-provider-banksync[sandbox]'"
+
+
+class BankSyncSandbox:
+    """A BankSync API on this machine, over real HTTP.
+
+    ::
+
+        with BankSyncSandbox(portals=3, time_scale=50) as sandbox:
+            headers = {"X-API-Key": sandbox.api_key, "User-Agent": "my-tests/1.0"}
+            requests.get(sandbox.url + "/v1/feeds", headers=headers)
+
+    :param portals: live client portals under the firm's own workspace.
+    :param seed: the number that all data grows from; the same seed gives the same data, ids and keys.
+    :param port: the port on 127.0.0.1; 0 finds a free one.
+    :param time_scale: sandbox seconds in a real one: at 20, a job of 40 seconds takes 2. At 0 the clock stands still
+        and only ``sandbox.clock.advance(seconds)`` moves it.
+    :param broken_banks: how many portals have a first bank that needs a new sign-in.
+    :param deleted_portals: portals that existed once; addressing them is a 404.
+    :param page_size: transactions on a page.
+    :param job_seconds: the shortest and the longest time a job takes, in sandbox seconds.
+    :param row_error_share: the share of feeds (0 to 1) whose completed jobs carry rows that were not written.
+    :param failure_share: the share of feeds (0 to 1) whose jobs fail because their destination refuses.
+    :param now: where the sandbox's clock starts (aware); the real time by default.
+    :param block_default_user_agents: answer like Cloudflare to who does not name itself: 403, error 1010.
+    """
+
+    def __init__(
+        self,
+        *,
+        portals: int = 25,
+        seed: int = 7,
+        port: int = 0,
+        time_scale: float = 1.0,
+        broken_banks: int = 0,
+        deleted_portals: int = 2,
+        page_size: int = 100,
+        job_seconds: tuple[float, float] = (8.0, 45.0),
+        row_error_share: float = 0.05,
+        failure_share: float = 0.0,
+        now: datetime | None = None,
+        block_default_user_agents: bool = True,
+    ) -> None:
+        _check_range("port", port, 0, 65_535)
+        _check_range("portals", portals, 0, 100_000)
+        _check_range("deleted_portals", deleted_portals, 0, 100_000)
+        _check_range("broken_banks", broken_banks, 0, portals)
+        _check_range("page_size", page_size, 1, 10_000)
+        _check_range("row_error_share", row_error_share, 0, 1)
+        _check_range("failure_share", failure_share, 0, 1)
+        shortest, longest = job_seconds
+        _check_range("job_seconds", longest, 0, 86_400)
+        _check_range("job_seconds", shortest, 0, longest)
+        self.clock = SandboxClock(scale=time_scale, now=now)
+        root = Seed(seed)
+        self.world = World(root, portals=portals, deleted_portals=deleted_portals, broken_banks=broken_banks)
+        self._keyring = Keyring(self.world)
+        self._jobs = Jobs(root, self.clock, JobRules(job_seconds, row_error_share, failure_share))
+        self._backend = Backend(self.world, self.clock, self._jobs, Pager(root, Ledger(root), page_size))
+        self._journal = Journal()
+        self._block_default_user_agents = block_default_user_agents
+        self._wanted_port = port
+        self._listener: Listener | None = None
+
+    def __enter__(self) -> BankSyncSandbox:  # noqa: PYI034 - typing.Self begins with Python 3.11
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Serve. Returns once requests are answered; raises SandboxError where that cannot be."""
+        if self._listener is not None:
+            raise SandboxError("the sandbox is running already")
+        try:
+            from airflow_provider_banksync.sandbox.app import SandboxApp
+            from airflow_provider_banksync.sandbox.listener import Listener
+        except ModuleNotFoundError as error:
+            raise SandboxError(f"the sandbox needs {error.name}: {INSTALL_HINT}") from error
+        app = SandboxApp(
+            self._backend,
+            self._keyring,
+            self.clock,
+            self._journal,
+            block_default_user_agents=self._block_default_user_agents,
+        )
+        listener = Listener(app, self._wanted_port)
+        listener.start()
+        self._listener = listener
+
+    def stop(self) -> None:
+        """Stop serving; harmless when it does not. State is kept, and ``start`` goes on from it."""
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.stop()
+
+    @property
+    def url(self) -> str:
+        """The base URL, without ``/v1``."""
+        if self._listener is None:
+            raise SandboxError("the sandbox is not running: use it as a context manager, or call start()")
+        return f"http://127.0.0.1:{self._listener.port}"
+
+    @property
+    def api_key(self) -> str:
+        """The key of the firm's owner, with every scope."""
+        return self._keyring.owner_key
+
+    @property
+    def bearer_token(self) -> str:
+        """A session of the firm's owner; to be sent together with X-Workspace-ID."""
+        return self._keyring.session_token
+
+    @property
+    def connection_uri(self) -> str:
+        """The Airflow connection, as a URI for an AIRFLOW_CONN_… variable."""
+        return f"banksync://:{quote(self.api_key, safe='')}@{quote(self.url, safe='')}/"
+
+    @property
+    def workspace_id(self) -> str:
+        """The id of the firm's own workspace."""
+        return self.world.parent.id
+
+    @property
+    def portals(self) -> list[tuple[str, str]]:
+        """Id and name of each live client portal."""
+        return [(portal.id, portal.name) for portal in self.world.portals]
+
+    @property
+    def deleted_portals(self) -> list[tuple[str, str]]:
+        """Id and name of each portal that was deleted."""
+        return [(portal.id, portal.name) for portal in self.world.deleted]
+
+    @property
+    def requests(self) -> list[RequestRecord]:
+        """The requests so far, oldest first."""
+        return self._journal.records()
+
+    def clear_requests(self) -> None:
+        """Forget the requests so far."""
+        self._journal.clear()
+
+    @property
+    def jobs(self) -> list[Row]:
+        """The jobs that were started through the API, oldest first, as they stand now."""
+        now = self.clock.now()
+        return [job.row(now) for job in self._jobs.started()]
+
+    def create_key(
+        self,
+        scopes: Iterable[str] | None = None,
+        role: str = "owner",
+        workspace_id: str | None = None,
+        expires_at: datetime | None = None,
+    ) -> str:
+        """Make an API key: with all scopes, for the firm's own workspace and without an end unless told otherwise."""
+        return self._keyring.create(
+            scopes=scopes, role=role, workspace_id=workspace_id, expires_at=expires_at
+        )
+
+    def revoke_key(self, key: str) -> None:
+        """Withdraw an API key."""
+        self._keyring.revoke(key)
+
+
+def _check_range(name: str, value: float, low: float, high: float) -> None:
+    # Written so that NaN fails too.
+    if not low <= value <= high:
+        raise SandboxError(f"{name} must be between {low:g} and {high:g}, not {value}")
