@@ -65,7 +65,8 @@ class BankSyncError(Exception):
 
     def __str__(self) -> str:
         request = f"{self.method} {self.path}: " if self.method and self.path else ""
-        hint = f" {self.hint}" if self.hint else ""
+        stop = "" if self.message.endswith((".", "!", "?", "…")) else "."
+        hint = f"{stop} {self.hint}" if self.hint else ""
         return f"{request}{self.message}{hint}"
 
 

@@ -1,0 +1,41 @@
+"""Start a sync in one task and wait for it in another, with other work in between.
+
+Needs the connection ``banksync_default``. Trigger it with the name of a feed of the key's own workspace.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+from airflow.providers.common.compat.sdk import DAG, Param, task
+
+from airflow_provider_banksync.operators.sync import BankSyncTriggerSyncOperator
+from airflow_provider_banksync.sensors.job import BankSyncJobSensor
+
+with DAG(
+    dag_id="banksync_wait_with_sensor",
+    description="Start a sync, do something else, then wait for it with a sensor.",
+    schedule=None,
+    start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
+    params={"feed_name": Param("", type="string", description="The name of the feed to sync.")},
+    tags=["banksync", "example"],
+    doc_md=__doc__,
+):
+    start = BankSyncTriggerSyncOperator(
+        task_id="start", feed_name="{{ params.feed_name }}", wait_for_completion=False
+    )
+
+    @task
+    def meanwhile() -> None:
+        """Stand for work that needs no fresh data."""
+
+    wait = BankSyncJobSensor(
+        task_id="wait",
+        feed_id="{{ ti.xcom_pull(task_ids='start')['feedId'] }}",
+        job_id="{{ ti.xcom_pull(task_ids='start', key='job_id') }}",
+        deferrable=True,
+        poke_interval=30,
+        timeout=3600,
+    )
+
+    start >> meanwhile() >> wait
