@@ -1,0 +1,110 @@
+"""Resolve the lock files anew: one per Airflow line, and one where our declared lower bounds are taken at their word.
+
+    lock.py              all of them
+    lock.py 3.3 lowest   these
+
+Each is universal: one file serves every Python of its line, with markers. No index is named in them.
+Needs Python 3.11 or later (tomllib) and uv, which `make lock` fetches.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+import time
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from toolbox import PACKAGE, REQUIREMENTS, ROOT, fail, run, say, seconds, uv
+
+#: Airflow line -> the newest patch release, and the Pythons it is released for. (Their metadata excludes `3.13` but
+#: not 3.13.1, so that 2.11 and 3.0 would install there, and then fail: the list here is from their classifiers.)
+LINES = {
+    "2.11": ("2.11.2", ("3.10", "3.11", "3.12")),
+    "3.0": ("3.0.6", ("3.10", "3.11", "3.12")),
+    "3.1": ("3.1.8", ("3.10", "3.11", "3.12", "3.13")),
+    "3.2": ("3.2.2", ("3.10", "3.11", "3.12", "3.13")),
+    "3.3": ("3.3.2", ("3.10", "3.11", "3.12", "3.13")),
+}
+LOWEST = "lowest"
+
+HEADER = """\
+# {title}
+# airflow: {airflow}
+# python: {pythons}
+# Written by `make lock`; edit pyproject.toml or scripts/lock.py instead. Complete: install it with --no-deps.
+"""
+
+
+def main() -> None:
+    """Write the files asked for."""
+    program = uv() or fail("uv is needed to resolve for every Python at once, and cannot be had here.")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for name in sys.argv[1:] or [*LINES, LOWEST]:
+        start = time.monotonic()
+        if name == LOWEST:
+            path, title = REQUIREMENTS / "lowest.txt", "Every dependency at the lower bound that pyproject.toml declares."
+            dependencies = [at_lower_bound(line) for line in runtime(project)]
+            airflow, pythons = bound_of("apache-airflow", dependencies), LINES["2.11"][1]
+        elif name in LINES:
+            airflow, pythons = LINES[name]
+            path, title = REQUIREMENTS / f"airflow-{name}.txt", f"Airflow {airflow}, this package's needs and its tools."
+            dependencies = [*runtime(project), f"apache-airflow=={airflow}"]
+        else:
+            fail(f"{name} is none of: {', '.join([*LINES, LOWEST])}.")
+        pins = resolve(program, [*dependencies, *tools(project)], pythons)
+        header = HEADER.format(title=title, airflow=airflow, pythons=" ".join(pythons))
+        path.write_text(header + pins, encoding="utf-8")
+        say(f"{path.relative_to(ROOT)}: {pins.count('==')} pins ({seconds(start)})")
+
+
+def runtime(project: dict[str, Any]) -> list[str]:
+    """Return what the package needs to run, with the extras that change what it can do."""
+    extras = project["optional-dependencies"]
+    return [*project["dependencies"], *extras["parquet"], *extras["sandbox"]]
+
+
+def tools(project: dict[str, Any]) -> list[str]:
+    """Return what its developers need; the extra's reference to the package itself is left out."""
+    return [line for line in project["optional-dependencies"]["dev"] if not line.startswith(PACKAGE)]
+
+
+def at_lower_bound(requirement: str) -> str:
+    """Pin a requirement to its bound: a resolver told to prefer the lowest would quietly settle for a higher one."""
+    return requirement.replace(">=", "==", 1)
+
+
+def bound_of(name: str, requirements: list[str]) -> str:
+    """Return the version that a list of pins holds for a package."""
+    for requirement in requirements:
+        if found := re.match(rf"{re.escape(name)}==([0-9.]+)", requirement):
+            return found[1]
+    fail(f"{name} has no lower bound in pyproject.toml.")
+
+
+def resolve(program: Path, requirements: list[str], pythons: tuple[str, ...]) -> str:
+    """Return the pins for all those Pythons."""
+    first, last = pythons[0], int(pythons[-1].split(".")[1])
+    with tempfile.TemporaryDirectory() as folder:
+        project = Path(folder) / "pyproject.toml"
+        project.write_text(
+            f'[project]\nname = "{PACKAGE}"\nversion = "0"\nrequires-python = ">={first},<3.{last + 1}"\n'
+            f"dependencies = {requirements}\n"
+            f"[tool.uv]\nenvironments = [\"python_version >= '{first}' and python_version < '3.{last + 1}'\"]\n",
+            encoding="utf-8",
+        )
+        out = Path(folder) / "out.txt"
+        run(
+            # --directory: uv reads its settings where it stands, not beside the file that it is given.
+            [program, "--directory", folder, "pip", "compile", "-q", "pyproject.toml", "-o", out, "--universal"]
+            + ["--python-version", first]
+            + ["--no-header", "--no-annotate", "--no-emit-index-url", "--no-emit-find-links"],
+            "resolving",
+        )
+        return out.read_text(encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
