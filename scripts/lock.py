@@ -13,11 +13,11 @@ import re
 import sys
 import tempfile
 import time
-import tomllib
 from pathlib import Path
 from typing import Any
 
-from toolbox import PACKAGE, REQUIREMENTS, ROOT, fail, run, say, seconds, uv
+import tomllib
+from toolbox import PACKAGE, REQUIREMENTS, ROOT, run, say, seconds, stop, uv
 
 #: Airflow line -> the newest patch release, and the Pythons it is released for. (Their metadata excludes `3.13` but
 #: not 3.13.1, so that 2.11 and 3.0 would install there, and then fail: the list here is from their classifiers.)
@@ -40,24 +40,26 @@ HEADER = """\
 
 def main() -> None:
     """Write the files asked for."""
-    program = uv() or fail("uv is needed to resolve for every Python at once, and cannot be had here.")
+    program = uv()
+    if program is None:
+        raise stop("uv is needed to resolve for every Python at once, and cannot be had here.")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     for name in sys.argv[1:] or [*LINES, LOWEST]:
         start = time.monotonic()
         if name == LOWEST:
-            path, title = REQUIREMENTS / "lowest.txt", "Every dependency at the lower bound that pyproject.toml declares."
+            file, title = "lowest.txt", "Every dependency at the lower bound that pyproject.toml declares."
             dependencies = [at_lower_bound(line) for line in runtime(project)]
             airflow, pythons = bound_of("apache-airflow", dependencies), LINES["2.11"][1]
         elif name in LINES:
             airflow, pythons = LINES[name]
-            path, title = REQUIREMENTS / f"airflow-{name}.txt", f"Airflow {airflow}, this package's needs and its tools."
+            file, title = f"airflow-{name}.txt", f"Airflow {airflow}, what this package needs, and its tools."
             dependencies = [*runtime(project), f"apache-airflow=={airflow}"]
         else:
-            fail(f"{name} is none of: {', '.join([*LINES, LOWEST])}.")
+            raise stop(f"{name} is none of: {', '.join([*LINES, LOWEST])}.")
         pins = resolve(program, [*dependencies, *tools(project)], pythons)
         header = HEADER.format(title=title, airflow=airflow, pythons=" ".join(pythons))
-        path.write_text(header + pins, encoding="utf-8")
-        say(f"{path.relative_to(ROOT)}: {pins.count('==')} pins ({seconds(start)})")
+        (REQUIREMENTS / file).write_text(header + pins, encoding="utf-8")
+        say(f"requirements/{file}: {pins.count('==')} pins ({seconds(start)})")
 
 
 def runtime(project: dict[str, Any]) -> list[str]:
@@ -81,7 +83,7 @@ def bound_of(name: str, requirements: list[str]) -> str:
     for requirement in requirements:
         if found := re.match(rf"{re.escape(name)}==([0-9.]+)", requirement):
             return found[1]
-    fail(f"{name} has no lower bound in pyproject.toml.")
+    raise stop(f"{name} has no lower bound in pyproject.toml.")
 
 
 def resolve(program: Path, requirements: list[str], pythons: tuple[str, ...]) -> str:
@@ -96,13 +98,10 @@ def resolve(program: Path, requirements: list[str], pythons: tuple[str, ...]) ->
             encoding="utf-8",
         )
         out = Path(folder) / "out.txt"
-        run(
-            # --directory: uv reads its settings where it stands, not beside the file that it is given.
-            [program, "--directory", folder, "pip", "compile", "-q", "pyproject.toml", "-o", out, "--universal"]
-            + ["--python-version", first]
-            + ["--no-header", "--no-annotate", "--no-emit-index-url", "--no-emit-find-links"],
-            "resolving",
-        )
+        # --directory: uv reads its settings where it stands, not beside the file that it is given.
+        command = f"--directory {folder} pip compile -q pyproject.toml -o {out} --universal --python-version {first}"
+        quiet = "--no-header --no-annotate --no-emit-index-url --no-emit-find-links"
+        run([program, *command.split(), *quiet.split()], "resolving")
         return out.read_text(encoding="utf-8")
 
 

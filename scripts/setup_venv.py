@@ -12,12 +12,14 @@ import sys
 import time
 from pathlib import Path
 
-from toolbox import PACKAGE, ROOT, Lock, Venv, fail, say, seconds
+from toolbox import PACKAGE, ROOT, Lock, Venv, say, seconds, stop
 
 
 def main() -> None:
     """Read the command line and do it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("venv", type=Path)
     parser.add_argument("--airflow", required=True, help="an Airflow line, 3.3 or 2.11")
     parser.add_argument("--fast", action="store_true", help="with uv instead of pip, if it can be had")
@@ -32,7 +34,7 @@ def prepare(venv: Venv, interpreter: Path, version: str) -> None:
     """Do what is missing, one line a step."""
     lock = venv.lock
     if version not in lock.pythons:
-        fail(
+        raise stop(
             f"Airflow {lock.airflow} runs on Python {', '.join(lock.pythons)}, and {interpreter} is Python {version}."
             " Name another: make setup PYTHON=python3.11"
         )

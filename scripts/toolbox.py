@@ -15,7 +15,7 @@ import time
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -42,10 +42,12 @@ class Lock:
         """Read `requirements/airflow-<name>.txt`, or `requirements/<name>.txt`."""
         for path in (REQUIREMENTS / f"airflow-{name}.txt", REQUIREMENTS / f"{name}.txt"):
             if path.is_file():
-                header = dict(re.findall(r"^# (airflow|python): (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE))
+                header = dict(
+                    re.findall(r"^# (airflow|python): (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+                )
                 return cls(name, path, header["airflow"], tuple(header["python"].split()))
         known = ", ".join(sorted(p.stem.removeprefix("airflow-") for p in REQUIREMENTS.glob("airflow-*.txt")))
-        fail(f"There is no lock file for Airflow {name}. There is one for: {known}.")
+        raise stop(f"There is no lock file for Airflow {name}. There is one for: {known}.")
 
     def count(self) -> int:
         """Return how many packages are pinned."""
@@ -57,15 +59,17 @@ def say(line: str = "") -> None:
     print(line, flush=True)
 
 
-def fail(why: str) -> NoReturn:
-    """End the script, with one sentence."""
-    sys.exit(f"error: {why}")
+def stop(why: str) -> SystemExit:
+    """Return what to raise to end the script with one sentence."""
+    return SystemExit(f"error: {why}")
 
 
 def seconds(since: float) -> str:
     """Return the time since then, for people."""
     passed = time.monotonic() - since
-    return f"{passed:.1f} s" if passed < 10 else f"{passed:.0f} s" if passed < 120 else f"{passed / 60:.1f} min"
+    return (
+        f"{passed:.1f} s" if passed < 10 else f"{passed:.0f} s" if passed < 120 else f"{passed / 60:.1f} min"
+    )
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -105,7 +109,7 @@ def run(command: Sequence[str | Path], what: str, **env: str) -> str:
     if done.returncode:
         if not VERBOSE:
             say(done.stdout.rstrip())
-        fail(f"{what} failed (exit status {done.returncode}); its output is above.")
+        raise stop(f"{what} failed (exit status {done.returncode}); its output is above.")
     return done.stdout
 
 
@@ -113,7 +117,11 @@ def run(command: Sequence[str | Path], what: str, **env: str) -> str:
 def find_python(version: str) -> Path | None:
     """Return a working interpreter of that version, or None."""
     done = subprocess.run(
-        [ROOT / "scripts" / "find-python", version], capture_output=True, text=True, check=False, env=environment()
+        [ROOT / "scripts" / "find-python", version],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment(),
     )
     return Path(done.stdout.strip()) if done.returncode == 0 else None
 
@@ -235,7 +243,7 @@ class Venv:
         lines = list(_watch(process, self.lock.count()))
         if process.wait():
             say("\n" + "".join(lines).rstrip())
-            fail(f"installing {what} failed (exit status {process.returncode}); pip's output is above.")
+            raise stop(f"installing {what} failed (exit status {process.returncode}); pip's output is above.")
 
     def check(self) -> None:
         """Fail unless the Airflow of the lock arrived and everything fits together."""
@@ -244,22 +252,25 @@ class Venv:
             "reading the installed Airflow's version",
         )
         if inside.split()[-1] != self.lock.airflow:
-            fail(f"{self.path.name} should hold Airflow {self.lock.airflow} and holds {inside.strip()}.")
+            raise stop(
+                f"{self.path.name} should hold Airflow {self.lock.airflow} and holds {inside.strip()}."
+            )
         program = uv() if self.fast else None
         command = (
-            [program, "pip", "check", "--python", self.python] if program else [self.python, "-m", "pip", "check"]
+            [program, "pip", "check", "--python", self.python]
+            if program
+            else [self.python, "-m", "pip", "check"]
         )
         done = attempt(command)
         if done.returncode:
             say(done.stdout.rstrip())
-            fail(f"{self.lock.path.name} no longer fits pyproject.toml: run `make lock`.")
+            raise stop(f"{self.lock.path.name} no longer fits pyproject.toml: run `make lock`.")
 
 
 def _watch(process: subprocess.Popen[str], total: int) -> Iterator[str]:
     """Yield pip's lines, and keep one line of the terminal up to date."""
-    assert process.stdout is not None
     collected = 0
-    for line in process.stdout:
+    for line in process.stdout or ():
         collected += line.startswith("Collecting ")
         done = f"{collected} of {total}" if not line.startswith("Installing ") else "fetched, unpacking"
         sys.stdout.write(f"\r\033[K      {done} ...")

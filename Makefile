@@ -1,0 +1,70 @@
+# Everything a newcomer needs: `make` says what there is. Nothing but Python 3.10 to 3.13 (with venv) and make has to be
+# installed, and nothing outside this folder is written to.
+
+# Which Python; empty: scripts/find-python chooses. Which Airflow line; one with a file in requirements/.
+PYTHON ?=
+AIRFLOW ?= 3.3
+VENV ?= .venv
+# VERBOSE=1 shows what the programs underneath print.
+VERBOSE ?=
+# More arguments for pytest: make test ARGS='-k retry -x'
+ARGS ?=
+
+export VERBOSE
+
+PY := $(VENV)/bin/python
+CODE := airflow_provider_banksync demo example_dags scripts tests
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo ui test lint format types build matrix check lock clean
+
+help: ## print this
+	@echo "make setup && make test, or straight away: make demo"
+	@echo
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r name text; do \
+		printf '%-14s %s\n' "$$name" "$$text"; done
+	@echo
+	@echo "  PYTHON=python3.12  another interpreter     AIRFLOW=2.11 VENV=.venv-2.11  another Airflow"
+	@echo "  VERBOSE=1          all that is printed      ARGS='-k sync -x'             arguments for pytest"
+
+setup: ## make .venv: Airflow, this package and its tools; instant when it is there
+	@if [ -n "$(PYTHON)" ]; then py=$$(scripts/find-python --check "$(PYTHON)") || exit 1; \
+	elif [ -x "$(PY)" ] && "$(PY)" -c '' 2>/dev/null; then py="$(PY)"; \
+	else py=$$(scripts/find-python) || exit 1; fi; \
+	"$$py" scripts/setup_venv.py "$(VENV)" --airflow "$(AIRFLOW)"
+
+demo: setup ## a family of client workspaces, synced and exported by a real Airflow, on this machine alone
+	@"$(PY)" -m demo
+
+ui: setup ## the same, with Airflow's web UI to click through
+	@"$(PY)" -m demo --ui
+
+test: setup ## every test, on the newest Airflow
+	@"$(PY)" -m pytest $(ARGS)
+
+lint: setup ## ruff: rules and format
+	@"$(PY)" -m ruff check .
+	@"$(PY)" -m ruff format --check .
+
+format: setup ## ruff: put the format right, and what it can of the rules
+	@"$(PY)" -m ruff check --fix .
+	@"$(PY)" -m ruff format .
+
+types: setup ## mypy --strict, against the newest and the oldest Airflow
+	@"$(PY)" scripts/check_types.py
+
+build: setup ## wheel and sdist, then the wheel in a clean environment, where Airflow must list it
+	@"$(PY)" scripts/package.py
+
+matrix: setup ## the tests, but for the slow ones, on every supported Airflow and several Pythons
+	@"$(PY)" scripts/matrix.py $(ARGS)
+
+check: ## all of the above, as CI does it, with a table at the end
+	@.ci/run
+
+lock: ## resolve requirements/ anew, to the newest versions
+	@py=$$(scripts/find-python 3.11 3.12 3.13) && "$$py" scripts/lock.py
+
+clean: ## remove everything that these commands have made
+	rm -rf .venv .venv-* .demo build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,150 @@
+"""Run the tests on every supported Airflow: imports, example DAGs, and all behaviour that does not take minutes.
+
+    matrix.py               every pair below
+    matrix.py 3.0 lowest    these lines only
+
+A Python that this machine has not got is named in the table. If a line would not run at all for want of one, another
+Python that the line supports takes its place; if there is none, that is a failure.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from setup_venv import prepare
+from toolbox import ROOT, VERBOSE, Lock, Venv, environment, find_python, say, seconds, stop
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+#: Airflow line, Python. Both ends of every range meet; `lowest` is Airflow 2.11.0 with all our lower bounds.
+PAIRS = (
+    ("lowest", "3.10"),
+    ("2.11", "3.10"),
+    ("2.11", "3.12"),
+    ("3.0", "3.12"),
+    ("3.1", "3.12"),
+    ("3.2", "3.13"),
+    ("3.3", "3.10"),
+    ("3.3", "3.12"),
+    ("3.3", "3.13"),
+)
+
+#: pytest says so when it collected nothing.
+NO_TESTS = 5
+
+
+@dataclass
+class Result:
+    """One row of the table."""
+
+    line: str
+    python: str
+    outcome: str
+    detail: str = ""
+
+    def __str__(self) -> str:
+        """One row, aligned."""
+        return f"  {self.line:8} Python {self.python:6} {self.outcome:8} {self.detail}"
+
+
+def main() -> None:
+    """Run the pairs and say how each went."""
+    asked = sys.argv[1:]
+    if unknown := set(asked) - {line for line, _ in PAIRS}:
+        raise stop(f"not in the matrix: {', '.join(sorted(unknown))}")
+    results = list(run_all([pair for pair in PAIRS if not asked or pair[0] in asked]))
+    say("\nMatrix (Airflow line, Python):")
+    for result in results:
+        say(str(result))
+    if missing := [r for r in results if r.outcome == "NOT RUN"]:
+        say(f"\n{len(missing)} of {len(results)} did not run: the interpreter is not on this machine.")
+    if bad := [f"{r.line} on Python {r.python}" for r in results if r.outcome == "failed"]:
+        raise stop("failed: " + ", ".join(bad))
+
+
+def run_all(pairs: list[tuple[str, str]]) -> Iterator[Result]:
+    """Run each pair that can be run here, and account for the others."""
+    runnable = {line for line, python in pairs if find_python(python)}
+    for line, python in pairs:
+        if interpreter := find_python(python):
+            yield run_pair(line, python, interpreter)
+            continue
+        say(f"\n=== Airflow {line} on Python {python}: NOT RUN, no Python {python} on this machine")
+        yield Result(line, python, "NOT RUN", f"no Python {python} found")
+        if line not in runnable:
+            runnable.add(line)
+            yield run_elsewhere(line, python)
+
+
+def run_elsewhere(line: str, python: str) -> Result:
+    """Run a line on any Python that it supports and this machine has."""
+    for version in Lock.read(line).pythons:
+        if interpreter := find_python(version):
+            return run_pair(line, version, interpreter)
+    return Result(line, python, "failed", "nor any other Python that it supports")
+
+
+def environment_for(line: str, python: str) -> Venv:
+    """Return the environment of one pair, not yet made."""
+    return Venv(ROOT / f".venv-{line}-py{python}", Lock.read(line), fast=True)
+
+
+def run_pair(line: str, python: str, interpreter: Path) -> Result:
+    """Make the environment if need be, and run the tests in it."""
+    venv = environment_for(line, python)
+    say(f"\n=== Airflow {venv.lock.airflow}{' (lowest)' if line == 'lowest' else ''} on Python {python}")
+    start = time.monotonic()
+    try:
+        prepare(venv, interpreter, python)
+    except SystemExit as stopped:
+        say(str(stopped))
+        return Result(line, python, "failed", "the environment could not be made")
+    status, summary = run_tests(venv)
+    detail = f"{summary} ({seconds(start)} in all)"
+    if status == NO_TESTS:
+        detail = "no tests were collected"
+    return Result(line, python, "failed" if status else "passed", detail)
+
+
+def run_tests(venv: Venv) -> tuple[int, str]:
+    """Run pytest; its output is shown if it fails. Return its status and its closing line."""
+    home = tempfile.mkdtemp(prefix="banksync-matrix-")
+    try:
+        process = subprocess.Popen(
+            [str(venv.python), "-m", "pytest", "-m", "not slow", "-p", "no:cacheprovider", "--color=no"],
+            cwd=ROOT,
+            # Nothing of the user's own Airflow is read or written, whatever a test forgets.
+            env=environment(AIRFLOW_HOME=home, PYTHONDONTWRITEBYTECODE="1") | {"COLUMNS": "120"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        )
+        lines = []
+        for text in process.stdout or ():
+            lines.append(text)
+            if VERBOSE:
+                sys.stdout.write(text)
+        status = process.wait()
+    finally:
+        shutil.rmtree(home, ignore_errors=True)
+    if status and not VERBOSE:
+        say("".join(lines).rstrip())
+    summary = next((line.strip(" =\n") for line in reversed(lines) if line.strip()), "no output")
+    say(f"{summary}")
+    return status, summary
+
+
+if __name__ == "__main__":
+    os.chdir(ROOT)
+    main()
