@@ -6,7 +6,7 @@ Airflow variable ``banksync_export_url`` (an environment variable does: ``AIRFLO
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 
 from airflow.providers.common.compat.sdk import DAG, task
 
@@ -24,10 +24,9 @@ with DAG(
     schedule="0 5 * * *",
     start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
     catchup=False,
-    default_args={"retries": 2, "retry_delay": timedelta(minutes=5)},
     tags=["banksync", "example"],
     doc_md=__doc__,
-):
+) as dag:
     feeds = BankSyncListOperator(
         task_id="feeds",
         resource="feeds",

@@ -26,7 +26,7 @@ with DAG(
     },
     tags=["banksync", "example"],
     doc_md=__doc__,
-):
+) as dag:
     sync = BankSyncTriggerSyncOperator(
         task_id="sync",
         feed_id="{{ params.feed_id }}",

@@ -20,7 +20,7 @@ with DAG(
     params={"feed_name": Param("", type="string", description="The name of the feed to sync.")},
     tags=["banksync", "example"],
     doc_md=__doc__,
-):
+) as dag:
     start = BankSyncTriggerSyncOperator(
         task_id="start", feed_name="{{ params.feed_name }}", wait_for_completion=False
     )
