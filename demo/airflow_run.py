@@ -1,0 +1,142 @@
+"""Brings Airflow up, starts the DAG, follows the run: one step after the other, each with a limit of time."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import requests
+
+from demo.airflow_rest import AirflowApi
+from demo.errors import DemoError
+from demo.progress import count, exports, syncs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from demo.airflow_rest import TaskInstance
+    from demo.console import Console
+    from demo.processes import Components
+    from demo.settings import Login
+
+DAG_ID = "banksync_family"
+DATABASE_TIMEOUT = 180.0
+START_TIMEOUT = 240.0
+PARSE_TIMEOUT = 120.0
+RUN_TIMEOUT = 900.0
+POLL = 1.0
+ENDED = frozenset({"success", "failed"})
+# Tasks of one machine leave their logs where the API server finds them: no log servers, and no ports for them.
+COMPONENTS = {
+    "api-server": ("api-server",),
+    "scheduler": ("scheduler", "--skip-serve-logs"),
+    "dag-processor": ("dag-processor",),
+    "triggerer": ("triggerer", "--skip-serve-logs"),
+}
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run that has ended."""
+
+    run_id: str
+    state: str
+    tasks: list[TaskInstance]
+    peak_waiting: int
+
+
+class AirflowRun:
+    """One Airflow and the one run in it."""
+
+    def __init__(self, components: Components, console: Console, base_url: str, login: Login) -> None:
+        self.components = components
+        self.console = console
+        self.api = AirflowApi(base_url, login)
+
+    def bring_up(self) -> None:
+        """Make the metadata database, start all components and wait for each to say that it works."""
+        self.console.status("database", "being made")
+        self.components.run("database", "db", "migrate", timeout=DATABASE_TIMEOUT)
+        self.console.milestone("database", "SQLite, in a temporary Airflow home")
+        self.console.status("components", f"starting: {', '.join(COMPONENTS)}")
+        for name, arguments in COMPONENTS.items():
+            self.components.start(name, *arguments)
+        self._wait(self.api.sign_in, START_TIMEOUT, "The API server did not answer", "api-server")
+        self.api.warm_up()
+        self._wait(
+            lambda: not self.api.not_ready(), START_TIMEOUT, "Not every component came up", "scheduler"
+        )
+        version = self.api.version()
+        self.console.milestone("components up", f"Airflow {version}: {', '.join(COMPONENTS)}")
+
+    def start(self) -> str:
+        """Wait for the DAG to be parsed, and start a run of it."""
+        self.console.status("DAG", f"waiting for {DAG_ID} to be parsed")
+        self._wait(self._parsed, PARSE_TIMEOUT, f"The DAG {DAG_ID} was not parsed", "dag-processor")
+        self.console.milestone("DAG parsed", DAG_ID)
+        run_id = self.api.start_run(DAG_ID)
+        self.console.milestone("run started", run_id)
+        return run_id
+
+    def follow(self, run_id: str, describe: Callable[[int], str]) -> FinishedRun:
+        """Show how the run gets on until it has ended."""
+        deadline = time.monotonic() + RUN_TIMEOUT
+        told: set[str] = set()
+        peak = 0
+        while True:
+            self.components.check()
+            state = self.api.run_state(DAG_ID, run_id)
+            tasks = self.api.tasks(
+                DAG_ID, run_id
+            )  # after the state: an ended run's tasks do not change any more
+            peak = max(peak, count(syncs(tasks)).waiting)
+            self._show(tasks, told, describe)
+            if state in ENDED:
+                return FinishedRun(run_id, state, tasks, peak)
+            if time.monotonic() > deadline:
+                raise DemoError(
+                    f"The run did not end within {RUN_TIMEOUT:.0f} s. Syncs: {count(syncs(tasks))}.",
+                    self.components.last_words("scheduler"),
+                )
+            time.sleep(POLL)
+
+    def _show(self, tasks: list[TaskInstance], told: set[str], describe: Callable[[int], str]) -> None:
+        sync, export = count(syncs(tasks)), count(exports(tasks))
+        if sync.total:
+            self._tell_once(told, "feeds listed", describe(sync.total))
+        if sync.complete:
+            self._tell_once(told, "syncs ended", f"{sync.done} done, {sync.failed} failed")
+        elif sync.total:
+            self.console.status("syncs", str(sync))
+        if export.complete:
+            self._tell_once(told, "exports ended", f"{export.done} done, {export.failed} failed")
+        elif export.started:
+            self.console.status(
+                "exports", f"{export.in_worker} in a worker, {export.done} of {export.total} done"
+            )
+
+    def _tell_once(self, told: set[str], label: str, text: str) -> None:
+        if label not in told:
+            told.add(label)
+            self.console.milestone(label, text)
+
+    def _parsed(self) -> bool:
+        if self.api.has_dag(DAG_ID):
+            return True
+        if errors := [each for each in self.api.import_errors() if DAG_ID in each.partition(":")[0]]:
+            raise DemoError(f"Airflow cannot import the DAG {DAG_ID}.", errors[0].splitlines())
+        return False
+
+    def _wait(self, condition: Callable[[], bool], timeout: float, complaint: str, component: str) -> None:
+        deadline = time.monotonic() + timeout
+        while True:
+            self.components.check()
+            try:
+                if condition():
+                    return
+            except requests.RequestException as error:
+                raise DemoError(f"{complaint}: {error}", self.components.last_words(component)) from error
+            if time.monotonic() > deadline:
+                raise DemoError(f"{complaint} within {timeout:.0f} s.", self.components.last_words(component))
+            time.sleep(POLL / 3)

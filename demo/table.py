@@ -1,0 +1,63 @@
+"""Plain-text tables that stay straight with names in any script."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+GAP = "  "
+
+
+def width(text: str) -> int:
+    """Count the columns that a terminal needs for ``text``."""
+    columns = 0
+    for character in text:
+        if unicodedata.category(character) in {"Mn", "Me", "Cf"}:
+            continue
+        columns += 2 if unicodedata.east_asian_width(character) in {"W", "F"} else 1
+    return columns
+
+
+def fit(text: str, columns: int) -> str:
+    """Cut ``text`` to so many columns, and say with an ellipsis that it was cut."""
+    if width(text) <= columns:
+        return text
+    kept = ""
+    for character in text:
+        if width(kept + character) > columns - 3:
+            break
+        kept += character
+    return f"{kept}..."
+
+
+def pad(text: str, columns: int, *, right: bool = False) -> str:
+    """Fill ``text`` up to so many columns."""
+    blank = " " * max(0, columns - width(text))
+    return f"{blank}{text}" if right else f"{text}{blank}"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, align: str) -> list[str]:
+    """Lay out rows below a header; ``align`` has a letter for each column, ``l`` or ``r``."""
+    lines = []
+    widths = [max(width(row[column]) for row in (header, *rows)) for column in range(len(header))]
+    for row in (header, *rows):
+        cells = zip(row, widths, align, strict=True)
+        padded = [pad(cell, columns, right=letter == "r") for cell, columns, letter in cells]
+        lines.append(GAP.join(padded).rstrip())
+    return lines
+
+
+def size(count: int) -> str:
+    """Write a number of bytes for people."""
+    if count < 1000:
+        return f"{count} B"
+    return f"{count / 1000:.1f} kB" if count < 1_000_000 else f"{count / 1_000_000:.1f} MB"
+
+
+def plural(count: int, word: str) -> str:
+    """Write a number with its noun."""
+    ending = word if count == 1 else f"{word[:-1]}ies" if word.endswith("y") else f"{word}s"
+    return f"{count:,} {ending}"

@@ -1,0 +1,114 @@
+"""Holds the exported files against what the sandbox serves, client by client and field by field."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from demo.family import RESOURCES, decode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from demo.family import Family, Row
+
+MANIFEST = "_manifest.json"
+
+
+@dataclass(frozen=True)
+class ExportedFile:
+    """A file with rows of one client."""
+
+    resource: str
+    workspace_id: str
+    path: Path
+    rows: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Export:
+    """What was found in the folder, and a sentence for everything that is not as it should be."""
+
+    files: list[ExportedFile]
+    problems: list[str]
+
+    def rows(self, resource: str, workspace_id: str | None = None) -> int:
+        """Count the rows of a resource, of one client if asked."""
+        chosen = (file for file in self.files if file.resource == resource)
+        return sum(file.rows for file in chosen if workspace_id in {None, file.workspace_id})
+
+    def bytes(self, workspace_id: str | None = None) -> int:
+        """Add up the sizes of the files, of one client's if asked."""
+        return sum(file.bytes for file in self.files if workspace_id in {None, file.workspace_id})
+
+
+def verify(folder: Path, family: Family) -> Export:
+    """Read every file and compare."""
+    files: list[ExportedFile] = []
+    problems: list[str] = []
+    for resource in RESOURCES:
+        base = folder / f"resource={resource}"
+        found = sorted(base.glob("workspace_id=*/**/part-*"))
+        problems += _check_manifest(base, found)
+        rows: dict[str, list[Row]] = {}
+        for path in found:
+            workspace_id = path.relative_to(base).parts[0].removeprefix("workspace_id=")
+            content = [decode(line) for line in path.read_text("utf-8").splitlines()]
+            rows.setdefault(workspace_id, []).extend(content)
+            files.append(ExportedFile(resource, workspace_id, path, len(content), path.stat().st_size))
+        for workspace_id in family.names.keys() | rows.keys():
+            name = family.names.get(workspace_id, f"the unknown workspace {workspace_id}")
+            served = family.rows[resource].get(workspace_id, [])
+            problems += [
+                f"{resource} of {name}: {each}" for each in _compare(rows.get(workspace_id, []), served)
+            ]
+    return Export(files, problems)
+
+
+def _compare(exported: Sequence[Row], served: Sequence[Row]) -> Iterator[str]:
+    by_id = {row["id"]: row for row in exported}
+    expected = {row["id"]: row for row in served}
+    if len(by_id) != len(exported):
+        yield f"{len(exported) - len(by_id)} rows are there twice."
+    if missing := expected.keys() - by_id.keys():
+        yield f"{len(missing)} rows are missing: {_some(missing)}"
+    if foreign := by_id.keys() - expected.keys():
+        yield f"{len(foreign)} rows do not belong there: {_some(foreign)}"
+    for key in expected.keys() & by_id.keys():
+        differing = [
+            name
+            for name, value in expected[key].items()
+            if name not in by_id[key] or by_id[key][name] != value
+        ]
+        if differing:
+            yield f"row {key} differs from what was served in {', '.join(differing)}."
+
+
+def _some(ids: set[str]) -> str:
+    return ", ".join(sorted(ids)[:3]) + (" ..." if len(ids) > 3 else "")
+
+
+def _check_manifest(base: Path, found: Sequence[Path]) -> Iterator[str]:
+    try:
+        manifest: dict[str, Any] = json.loads((base / MANIFEST).read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        yield f"{base.name} has no readable {MANIFEST}, so it does not count as complete: {error}"
+        return
+    listed = {entry["path"]: entry for entry in manifest["files"]}
+    names = {path.relative_to(base).as_posix(): path for path in found}
+    if listed.keys() != names.keys():
+        yield f"{base.name}: {MANIFEST} lists {len(listed)} files and the folder has {len(names)} others or more."
+    for name in listed.keys() & names.keys():
+        content = names[name].read_bytes()
+        facts = {
+            "rows": content.count(b"\n"),
+            "bytes": len(content),
+            "sha256": hashlib.sha256(content).hexdigest(),
+        }
+        for key, value in facts.items():
+            if listed[name][key] != value:
+                yield f"{base.name}: {MANIFEST} says {key}={listed[name][key]} of {name}, which has {value}."
