@@ -31,6 +31,11 @@ _ERRORS = (aiohttp.ClientError, asyncio.TimeoutError, OSError)
 _NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 
 
+async def pause(seconds: float) -> None:
+    """Let time pass on the event loop."""
+    await asyncio.sleep(seconds)
+
+
 class AsyncClient:
     """Sends calls on the running event loop; use it with ``async with``.
 
@@ -46,7 +51,10 @@ class AsyncClient:
             sock_connect=min(_CONNECT_TIMEOUT, self.config.timeout), sock_read=self.config.timeout
         )
         connector = aiohttp.TCPConnector(ssl=await _tls(self.config.verify))
-        self._session = aiohttp.ClientSession(connector=connector, timeout=timeout, trust_env=True)
+        # A sync without dates has no body, and so no type of one.
+        self._session = aiohttp.ClientSession(
+            connector=connector, timeout=timeout, trust_env=True, skip_auto_headers=("Content-Type",)
+        )
         return self
 
     async def __aexit__(
@@ -62,7 +70,7 @@ class AsyncClient:
         :raises BankSyncError: and nothing else.
         """
         retrier = tenacity.AsyncRetrying(
-            sleep=asyncio.sleep, **retrying.settings(call.request, self.config.max_retries)
+            sleep=pause, **retrying.settings(call.request, self.config.max_retries)
         )
         return await retrier(self._send_once, call)
 
@@ -77,7 +85,7 @@ class AsyncClient:
                 return stop.value  # type: ignore[no-any-return]  # typed by the conversation
             reply, failure = None, None
             if isinstance(step, Wait):
-                await asyncio.sleep(step.seconds)
+                await pause(step.seconds)
             elif isinstance(step, Send):
                 try:
                     reply = await self.send(step.call)

@@ -31,6 +31,11 @@ def _no_netrc(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
 
 
+def pause(seconds: float) -> None:
+    """Let time pass."""
+    time.sleep(seconds)
+
+
 class Client:
     """Sends calls one after the other and waits for each; may be shared by threads.
 
@@ -59,9 +64,7 @@ class Client:
 
         :raises BankSyncError: and nothing else.
         """
-        retrier = tenacity.Retrying(
-            sleep=time.sleep, **retrying.settings(call.request, self.config.max_retries)
-        )
+        retrier = tenacity.Retrying(sleep=pause, **retrying.settings(call.request, self.config.max_retries))
         return retrier(self._send_once, call)
 
     def run(self, conversation: Conversation[_R]) -> _R:
@@ -75,7 +78,7 @@ class Client:
                 return stop.value  # type: ignore[no-any-return]  # typed by the conversation
             reply, failure = None, None
             if isinstance(step, Wait):
-                time.sleep(step.seconds)
+                pause(step.seconds)
             elif isinstance(step, Send):
                 try:
                     reply = self.send(step.call)

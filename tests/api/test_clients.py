@@ -1,0 +1,257 @@
+"""Both clients over real sockets: what they send, what they make of what comes back, what they send again."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_banksync import exceptions as x
+from airflow_provider_banksync.api import conversations, endpoints
+from airflow_provider_banksync.api.config import USER_AGENT, ClientConfig
+from tests.api.conftest import KEY, RESET, SILENCE, Face, ScriptedServer, ok, reply
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FAILED = {"success": False, "error": "no"}
+
+
+def test_what_goes_over_the_wire(face: Face, server: ScriptedServer, config: ClientConfig) -> None:
+    server.script = [ok({"id": "j1"}, 201)]
+    call = endpoints.trigger_sync("f/1?#é", "2026-01-01", "2026-01-31", workspace_id="portal-1")
+    assert face.run(config, call) == {"id": "j1"}
+    (seen,) = server.seen
+    assert (seen.method, seen.target) == ("POST", "/v1/feeds/f%2F1%3F%23%C3%A9/sync")
+    assert json.loads(seen.body) == {"startDate": "2026-01-01", "endDate": "2026-01-31"}
+    assert seen.headers["user-agent"] == USER_AGENT.lower()
+    assert seen.headers["x-api-key"] == KEY.lower()
+    assert seen.headers["x-workspace-id"] == "portal-1"
+    assert seen.headers["content-type"] == "application/json"
+
+
+def test_queries_and_the_internal_surface(face: Face, server: ScriptedServer) -> None:
+    server.script = [ok([])]
+    config = ClientConfig(secret=KEY, base_url=f"{server.url}/base", internal=True)
+    assert face.run(config, endpoints.list_jobs("f", "failed", 5)) == []
+    assert server.seen[0].target == "/base/api/feeds/f/jobs?limit=5&status=failed"
+
+
+def test_an_incremental_sync_has_no_body(face: Face, server: ScriptedServer, config: ClientConfig) -> None:
+    server.script = [ok({"id": "j1"}, 201)]
+    face.run(config, endpoints.trigger_sync("f"))
+    assert server.seen[0].body == b""
+    assert "content-type" not in server.seen[0].headers
+
+
+def test_a_gzip_body_is_unpacked(face: Face, server: ScriptedServer, config: ClientConfig) -> None:
+    body = gzip.compress(b'{"success": true, "data": [{"amount": 12.50}]}')
+    server.script = [reply(200, body, Content_Encoding="gzip")]
+    assert str(face.run(config, endpoints.list_feeds())[0]["amount"]) == "12.50"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        reply(500, FAILED),
+        reply(502, b"<html>bad gateway</html>", Content_Type="text/html"),
+        reply(503, FAILED, Retry_After="0"),
+        reply(504, b""),
+        reply(520, b"error"),
+        reply(429, FAILED, Retry_After="2"),
+        reply(200, FAILED),
+        reply(200, b'{"success": true, "da'),
+        reply(200, b'{"success": true}', Content_Length="900"),
+        RESET,
+        SILENCE,
+    ],
+    ids=["500", "502", "503", "504", "520", "429", "false", "cut", "short", "reset", "silence"],
+)
+def test_a_read_is_tried_again_until_it_works(
+    face: Face, server: ScriptedServer, config: ClientConfig, fault: Any
+) -> None:
+    server.script = [fault, fault, ok([{"id": "1"}])]
+    assert face.run(config, endpoints.list_feeds()) == [{"id": "1"}]
+    assert len(server.seen) == 3
+    # aiohttp itself sends a read once more, at once, when the connection breaks.
+    own = face.kind == "aiohttp" and fault == RESET
+    assert len(face.waits) == (1 if own else 2)
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 422, 301])
+def test_what_another_try_cannot_cure_is_tried_once(
+    face: Face, server: ScriptedServer, config: ClientConfig, status: int
+) -> None:
+    server.script = [reply(status, FAILED, Location="http://127.0.0.1:1/elsewhere")]
+    with pytest.raises(x.BankSyncError):
+        face.run(config, endpoints.list_feeds())
+    assert len(server.seen) == 1
+    assert face.waits == []
+
+
+def test_the_tries_are_bounded(face: Face, server: ScriptedServer, config: ClientConfig) -> None:
+    server.script = [reply(500, FAILED)] * 9
+    with pytest.raises(x.BankSyncServerError):
+        face.run(config, endpoints.list_feeds())
+    assert len(server.seen) == config.max_retries + 1
+
+
+def test_retry_after_is_heeded(face: Face, server: ScriptedServer, config: ClientConfig) -> None:
+    server.script = [reply(429, FAILED, Retry_After="7"), ok([])]
+    face.run(config, endpoints.list_feeds())
+    assert 7 <= face.waits[0] <= 8
+
+
+def test_nobody_there(face: Face, config: ClientConfig) -> None:
+    gone = ScriptedServer()
+    url = gone.url
+    gone.close()
+    with pytest.raises(x.BankSyncConnectionError) as caught:
+        face.run(ClientConfig(secret=KEY, base_url=url, max_retries=1), endpoints.trigger_sync("f"))
+    assert not caught.value.ambiguous
+    assert "is it running" in str(caught.value)
+    assert KEY not in str(caught.value)
+    assert len(face.waits) == 1
+
+
+# --- a sync is never started twice ---
+
+
+def jobs_at(server: ScriptedServer, *jobs: dict[str, Any], skew: float = 0.0) -> Callable[[Any], bytes]:
+    """Answer a listing of jobs as of now, by a server whose clock may be wrong."""
+
+    def answer(_: Any) -> bytes:
+        from email.utils import formatdate
+
+        return ok(list(jobs), Date=formatdate(time.time() + skew, usegmt=True))
+
+    return answer
+
+
+def job(born: float, **fields: Any) -> dict[str, Any]:
+    from datetime import datetime, timezone
+
+    created = datetime.fromtimestamp(born, timezone.utc).isoformat().replace("+00:00", "Z")
+    return {"id": "ours", "feedId": "f", "status": "queued", "type": "manual", "createdAt": created, **fields}
+
+
+@pytest.mark.parametrize("skew", [0.0, 3600.0, -3600.0])
+@pytest.mark.parametrize("fault", [RESET, SILENCE, reply(502, b""), reply(201, b'{"succ')])
+def test_a_sync_whose_answer_was_lost_is_found_again(
+    face: Face, server: ScriptedServer, config: ClientConfig, fault: Any, skew: float
+) -> None:
+    now = time.time() + skew
+    older = job(now - 60, id="older")
+    server.script = [fault, jobs_at(server, job(now), older, skew=skew)]
+    found = face.run(config, conversations.trigger_sync("f", clock=time.monotonic))
+    assert found["id"] == "ours"
+    assert [seen.method for seen in server.seen] == ["POST", "GET"]
+
+
+@pytest.mark.parametrize("skew", [0.0, 3600.0, -3600.0])
+def test_a_sync_that_never_arrived_is_sent_again(
+    face: Face, server: ScriptedServer, config: ClientConfig, skew: float
+) -> None:
+    now = time.time() + skew
+    strangers = [
+        job(now - 60, id="older"),
+        job(now, id="scheduled", type="scheduled"),
+        job(now, id="other days", startDate="2020-01-01"),
+    ]
+    server.script = [RESET, jobs_at(server, *strangers, skew=skew), ok(job(now), 201)]
+    conversation = conversations.trigger_sync("f", "2026-01-01", clock=time.monotonic)
+    assert face.run(config, conversation)["id"] == "ours"
+    assert [seen.method for seen in server.seen] == ["POST", "GET", "POST"]
+
+
+def test_a_second_request_that_meets_our_own_job_finds_it(
+    face: Face, server: ScriptedServer, config: ClientConfig
+) -> None:
+    late = jobs_at(server, job(time.time()))
+    server.script = [RESET, jobs_at(server), reply(409, FAILED), late]
+    assert face.run(config, conversations.trigger_sync("f", clock=time.monotonic))["id"] == "ours"
+    assert [seen.method for seen in server.seen] == ["POST", "GET", "POST", "GET"]
+
+
+def test_a_conflict_at_once_is_somebody_elses_job(
+    face: Face, server: ScriptedServer, config: ClientConfig
+) -> None:
+    server.script = [reply(409, FAILED)]
+    with pytest.raises(x.BankSyncConflictError):
+        face.run(config, conversations.trigger_sync("f", clock=time.monotonic))
+    assert len(server.seen) == 1
+
+
+def test_an_outcome_that_stays_unknown_is_an_error_in_bounded_tries(
+    face: Face, server: ScriptedServer, config: ClientConfig
+) -> None:
+    server.script = [RESET, jobs_at(server)] * conversations.SYNC_ATTEMPTS
+    with pytest.raises(x.BankSyncConnectionError):
+        face.run(config, conversations.trigger_sync("f", clock=time.monotonic))
+    assert [seen.method for seen in server.seen].count("POST") == conversations.SYNC_ATTEMPTS
+
+
+# --- waiting for a job ---
+
+
+def polling(clock: Callable[[], float], deadline: float) -> conversations.Polling:
+    return conversations.Polling(interval=5, longest=20, deadline=deadline, clock=clock, rng=lambda: 0.5)
+
+
+def test_the_intervals_grow_to_the_longest() -> None:
+    intervals = polling(lambda: 0.0, 1.0).intervals()
+    assert [round(next(intervals), 2) for _ in range(6)] == [5.0, 7.5, 11.25, 16.88, 20.0, 20.0]
+
+
+def test_waiting_outlives_an_outage_and_a_status_that_is_new(
+    face: Face, server: ScriptedServer, config: ClientConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    outage = [reply(502, b"")] * 8
+    strange = ok(job(0, status="paused"))
+    server.script = [ok(job(0)), *outage, strange, strange, ok(job(0, status="completed"))]
+    seen: list[str] = []
+    conversation = conversations.wait_for_job(
+        "f", "ours", polling(lambda: 0.0, 1e9), on_progress=lambda job: seen.append(job["status"])
+    )
+    assert face.run(config, conversation)["status"] == "completed"
+    assert seen == ["queued", "paused", "paused", "completed"]
+    assert sum("new to us" in record.getMessage() for record in caplog.records) == 1
+
+
+def test_a_status_that_is_new_ends_the_wait_once_the_job_says_that_it_is_over(
+    face: Face, server: ScriptedServer, config: ClientConfig
+) -> None:
+    server.script = [ok(job(0, status="archived", completedAt="2026-01-01T00:00:00Z"))]
+    done = face.run(config, conversations.wait_for_job("f", "ours", polling(lambda: 0.0, 1e9)))
+    assert done["status"] == "archived"
+
+
+def test_it_looks_once_more_when_the_time_is_up(
+    face: Face, server: ScriptedServer, config: ClientConfig
+) -> None:
+    server.script = [ok(job(0, status="completed"))]
+    assert (
+        face.run(config, conversations.wait_for_job("f", "ours", polling(lambda: 9.0, 1.0)))["id"] == "ours"
+    )
+
+
+def test_a_wait_that_is_over_tells_the_jobs_last_state(
+    face: Face, server: ScriptedServer, config: ClientConfig
+) -> None:
+    server.script = [ok(job(0, status="in_progress"))]
+    with pytest.raises(x.BankSyncJobTimeoutError) as caught:
+        face.run(config, conversations.wait_for_job("f", "ours", polling(lambda: 9.0, 1.0)))
+    assert caught.value.job["status"] == "in_progress"
+
+
+@pytest.mark.parametrize(("status", "kind"), [(401, x.BankSyncAuthError), (404, x.BankSyncNotFoundError)])
+def test_a_permanent_error_ends_the_wait(
+    face: Face, server: ScriptedServer, config: ClientConfig, status: int, kind: type[Exception]
+) -> None:
+    server.script = [ok(job(0)), reply(status, FAILED)]
+    with pytest.raises(kind):
+        face.run(config, conversations.wait_for_job("f", "ours", polling(lambda: 0.0, 1e9)))
+    assert len(server.seen) == 2

@@ -1,0 +1,152 @@
+"""What each answer means, and what is said about it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from airflow_provider_banksync import exceptions as x
+from airflow_provider_banksync.api import endpoints, errors
+from airflow_provider_banksync.api.messages import Call, Response
+
+KEY = "bsk_" + "s" * 44
+
+
+def decode(call: Call[Any], status: int, body: Any, **headers: str) -> Any:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    names = {name.replace("_", "-"): value for name, value in headers.items()}
+    return errors.decode(call, Response(status, names, raw), path=call.request.path, secret=KEY)
+
+
+def failure(words: str = "No.") -> dict[str, Any]:
+    return {"success": False, "error": words}
+
+
+BANKS = endpoints.list_banks()
+FAMILY = endpoints.list_banks("family")
+SYNC = endpoints.trigger_sync("f1")
+ACCOUNTS = endpoints.list_accounts("b1")
+HTML = b"<!doctype html><html><body>error code: 1010</body></html>"
+
+
+@pytest.mark.parametrize(
+    ("call", "status", "body", "kind", "permanent"),
+    [
+        (BANKS, 400, failure(), x.BankSyncValidationError, True),
+        (FAMILY, 400, failure("scope=family is not for portals"), x.BankSyncScopeError, True),
+        (BANKS, 401, failure(), x.BankSyncAuthError, True),
+        (BANKS, 403, failure("banks:read is missing"), x.BankSyncPermissionError, True),
+        (FAMILY, 403, failure("banks:read is missing"), x.BankSyncPermissionError, True),
+        (FAMILY, 403, failure("The role must be owner or admin"), x.BankSyncScopeError, True),
+        (BANKS, 403, HTML, x.BankSyncEdgeBlockedError, True),
+        (BANKS, 403, b"error code: 1010", x.BankSyncEdgeBlockedError, True),
+        (BANKS, 404, failure(), x.BankSyncNotFoundError, True),
+        (SYNC, 409, failure(), x.BankSyncConflictError, False),
+        (SYNC, 422, failure(), x.BankSyncValidationError, True),
+        (BANKS, 429, failure(), x.BankSyncRateLimitError, False),
+        (BANKS, 500, failure(), x.BankSyncServerError, False),
+        (BANKS, 502, HTML, x.BankSyncServerError, False),
+        (BANKS, 503, failure(), x.BankSyncServerError, False),
+        (ACCOUNTS, 503, failure("sign in again"), x.BankSyncReauthRequiredError, True),
+        (ACCOUNTS, 503, HTML, x.BankSyncServerError, False),
+        (BANKS, 524, b"", x.BankSyncServerError, False),
+        (BANKS, 200, failure(), x.BankSyncServerError, False),
+        (BANKS, 200, HTML, x.BankSyncResponseError, False),
+        (BANKS, 200, b'{"success": true, "data": [', x.BankSyncResponseError, False),
+        (BANKS, 200, [], x.BankSyncResponseError, False),
+        (BANKS, 200, {"data": []}, x.BankSyncResponseError, False),
+        (BANKS, 200, {"success": True}, x.BankSyncResponseError, False),
+        (BANKS, 200, {"success": True, "data": {}}, x.BankSyncResponseError, False),
+        (BANKS, 200, {"success": True, "data": [1]}, x.BankSyncResponseError, False),
+        (SYNC, 201, {"success": True, "data": []}, x.BankSyncResponseError, False),
+        (BANKS, 301, b"", x.BankSyncResponseError, False),
+    ],
+)
+def test_each_answer_has_its_class(
+    call: Call[Any], status: int, body: Any, kind: type[x.BankSyncError], permanent: bool
+) -> None:
+    with pytest.raises(x.BankSyncError) as caught:
+        decode(call, status, body)
+    error = caught.value
+    assert type(error) is kind
+    assert (error.status, error.method, error.path) == (status, call.request.method, call.request.path)
+    assert error.permanent is permanent
+    assert not (error.permanent and error.transient)
+    assert str(error).startswith(f"{call.request.method} {call.request.path}: ")
+    assert "<html" not in str(error)
+
+
+def test_a_bank_503_with_retry_after_is_the_service() -> None:
+    with pytest.raises(x.BankSyncServerError) as caught:
+        decode(ACCOUNTS, 503, failure(), retry_after="3")
+    assert caught.value.retry_after == 3.0
+
+
+def test_retry_after_as_a_date_is_judged_by_the_servers_clock() -> None:
+    with pytest.raises(x.BankSyncRateLimitError) as caught:
+        decode(
+            BANKS,
+            429,
+            failure(),
+            retry_after="Thu, 01 Jan 1970 00:00:30 GMT",
+            date="Thu, 01 Jan 1970 00:00:10 GMT",
+        )
+    assert caught.value.retry_after == 20.0
+
+
+def test_validation_shows_the_vendors_lists() -> None:
+    body = {**failure("Invalid"), "errors": ["name is empty"], "warnings": ["no schedule"]}
+    with pytest.raises(x.BankSyncValidationError) as caught:
+        decode(SYNC, 422, body)
+    assert caught.value.errors == ["name is empty"]
+    assert caught.value.warnings == ["no schedule"]
+    assert "name is empty" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (f"key {KEY} is bad", "key *** is bad"),
+        ("key bsk_SomebodyElses is bad", "key *** is bad"),
+        ("account 123456789012 is closed", "account ••••9012 is closed"),
+        ("two\nlines\tof it", "two lines of it"),
+        ("x" * 1000, "x" * 300 + "…"),
+    ],
+)
+def test_the_servers_words_are_fit_for_a_log(words: str, shown: str) -> None:
+    with pytest.raises(x.BankSyncValidationError) as caught:
+        decode(BANKS, 400, failure(words))
+    assert shown in str(caught.value)
+    assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize("status", [500, 502, 504, 520])
+def test_only_a_post_may_have_done_its_work(status: int) -> None:
+    for call, ambiguous in ((BANKS, False), (SYNC, True), (endpoints.cancel_job("f", "j"), False)):
+        with pytest.raises(x.BankSyncServerError) as caught:
+            decode(call, status, failure())
+        assert caught.value.ambiguous is ambiguous
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"id": "1"},
+        {"id": "1", "workspaceId": ""},
+        {"id": "1", "workspaceId": None},
+        {"id": "1", "workspaceId": 5},
+        {"id": "1", "workspaceId": "w1", "portal": {"id": "w2", "name": "Other"}},
+        {"id": "1", "workspaceId": "w1", "portal": "w1"},
+    ],
+)
+def test_a_family_row_that_cannot_be_attributed_is_an_error(row: dict[str, Any]) -> None:
+    good = {"id": "0", "workspaceId": "w0", "portal": None}
+    with pytest.raises(x.BankSyncResponseError, match="cannot be attributed"):
+        decode(FAMILY, 200, {"success": True, "data": [good, row]})
+
+
+def test_rows_are_open() -> None:
+    row = {"id": "1", "surprise": {"deep": [1, None]}, "name": "🥐"}
+    assert decode(BANKS, 200, {"success": True, "data": [row], "more": 1}) == [row]
