@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import socket
 import threading
@@ -87,6 +88,23 @@ class _Server(uvicorn.Server):
     async def main_loop(self) -> None:
         """Serve until told to stop."""
         await self._stopped.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop, and leave no connection open.
+
+        When its server closes, asyncio drops a connection that it has accepted and not yet handed on, and uvicorn
+        forgets one that arrives while it stops. So first nobody new is let in, and last whoever is left is cut off.
+        """
+        for listening in sockets or []:
+            with contextlib.suppress(NotImplementedError):  # Windows' event loop accepts in another way
+                asyncio.get_running_loop().remove_reader(listening)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        await super().shutdown(sockets=sockets)
+        for connection in list(self.server_state.connections):
+            if connection.transport is not None:
+                connection.transport.abort()
+        await asyncio.sleep(0)
 
     def stop(self) -> None:
         """Stop serving. Called from another thread; harmless when it has stopped already."""

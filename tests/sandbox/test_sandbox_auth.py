@@ -1,0 +1,214 @@
+"""Each role, scope and status of the API's tables."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from airflow_provider_banksync.sandbox import SandboxError
+from airflow_provider_banksync.sandbox.auth import ALL_SCOPES, ROLES
+
+FAMILY_LISTS = ("/v1/banks", "/v1/feeds", "/v1/integrations", "/api/jobs")
+
+# Every operation, with the one scope that opens it.
+NEEDS = [
+    ("GET", "/v1/workspaces", "workspaces:read"),
+    ("GET", "/v1/banks", "banks:read"),
+    ("GET", "/v1/banks/{bid}", "banks:read"),
+    ("GET", "/v1/banks/{bid}/accounts", "banks:read"),
+    ("GET", "/v1/banks/{bid}/accounts/{aid}", "banks:read"),
+    ("GET", "/v1/banks/{bid}/accounts/{aid}/transactions", "banks:read"),
+    ("GET", "/v1/banks/{bid}/accounts/{aid}/balances", "banks:read"),
+    ("GET", "/v1/banks/{bid}/accounts/{aid}/trades", "banks:read"),
+    ("GET", "/v1/banks/{bid}/accounts/{aid}/holdings", "banks:read"),
+    ("GET", "/v1/feeds", "feeds:read"),
+    ("GET", "/v1/feeds/{fid}", "feeds:read"),
+    ("GET", "/v1/feeds/{fid}/jobs", "jobs:read"),
+    ("GET", "/v1/feeds/{fid}/jobs/{jid}", "jobs:read"),
+    ("GET", "/api/jobs", "jobs:read"),
+    ("GET", "/v1/integrations", "workspaces:read"),
+    ("GET", "/v1/enrichments", "enrichments:read"),
+    ("GET", "/v1/enrichments/{eid}", "enrichments:read"),
+]
+
+
+def real_path(client, template):
+    bank = client.data("/v1/banks")[0]["id"]
+    account = client.data(f"/v1/banks/{bank}/accounts")[0]["id"]
+    feed = client.data("/v1/feeds")[0]["id"]
+    job = client.data(f"/v1/feeds/{feed}/jobs")[0]["id"]
+    enrichment = client.data("/v1/enrichments")[0]["id"]
+    return template.format(bid=bank, aid=account, fid=feed, jid=job, eid=enrichment)
+
+
+@pytest.mark.parametrize(("method", "template", "scope"), NEEDS, ids=str)
+def test_an_operation_opens_with_its_scope_and_with_no_other(
+    family, client, client_of, refused, method, template, scope
+):
+    path = real_path(client, template)
+    assert client_of(family, family.create_key([scope])).send(method, path).status_code == 200
+    others = client_of(family, family.create_key(ALL_SCOPES - {scope}))
+    assert refused(others.send(method, path)) == (403, f"API key lacks the required scope: {scope}")
+
+
+def test_a_write_needs_the_read_scope_too(fresh, client_of, refused):
+    sandbox = fresh()
+    feed = client_of(sandbox).data("/v1/feeds")[0]["id"]
+    write_only = client_of(sandbox, sandbox.create_key(["jobs:write"]))
+    for operation in ("sync", "learn"):
+        status, sentence = refused(write_only.post(f"/v1/feeds/{feed}/{operation}"))
+        assert (status, "jobs:read" in sentence) == (403, True)
+    both = client_of(sandbox, sandbox.create_key(["jobs:read", "jobs:write"]))
+    assert both.post(f"/v1/feeds/{feed}/sync").status_code == 201
+    assert both.post(f"/v1/feeds/{feed}/learn").json() == {"success": True, "data": {"triggered": True}}
+
+
+def test_a_read_scope_does_not_write(fresh, client_of, refused):
+    sandbox = fresh()
+    owner = client_of(sandbox)
+    feed = owner.data("/v1/feeds")[0]["id"]
+    job = owner.post(f"/v1/feeds/{feed}/sync").json()["data"]["id"]
+    reader = client_of(sandbox, sandbox.create_key(["jobs:read", "feeds:read"]))
+    assert refused(reader.post(f"/v1/feeds/{feed}/sync"))[0] == 403
+    assert refused(reader.delete(f"/v1/feeds/{feed}/jobs/{job}"))[0] == 403
+    assert owner.data(f"/v1/feeds/{feed}/jobs/{job}")["status"] == "queued"
+
+
+def test_any_key_may_ask_who_it_is(family, client_of):
+    assert client_of(family, family.create_key([])).data("/v1/whoami") == {
+        "workspaceId": family.workspace_id,
+        "workspaceName": family.world.parent.name,
+    }
+
+
+@pytest.mark.parametrize(
+    "key", [None, "", "bsk_wrong", "nonsense"], ids=["none", "empty", "wrong", "malformed"]
+)
+def test_an_unknown_key_is_401(family, client_of, refused, key):
+    assert refused(client_of(family, key).get("/v1/banks"))[0] == 401
+
+
+def test_a_revoked_key_is_401_from_then_on(family, client_of, refused):
+    key = family.create_key()
+    client = client_of(family, key)
+    assert client.get("/v1/banks").status_code == 200
+    family.revoke_key(key)
+    assert refused(client.get("/v1/banks")) == (401, "API key has been revoked")
+
+
+def test_a_key_expires_by_the_sandbox_clock(fresh, client_of, refused):
+    sandbox = fresh()
+    client = client_of(sandbox, sandbox.create_key(expires_at=sandbox.clock.now() + timedelta(hours=1)))
+    assert client.get("/v1/whoami").status_code == 200
+    sandbox.clock.advance(3_600)
+    assert refused(client.get("/v1/whoami")) == (401, "API key has expired")
+
+
+def test_keys_look_like_keys_and_are_all_different(family):
+    keys = {family.api_key, *(family.create_key() for _ in range(20))}
+    assert len(keys) == 21
+    for key in keys:
+        prefix, _, rest = key.partition("_")
+        assert (prefix, len(rest), rest.isalnum()) == ("bsk", 44, True)
+
+
+def test_a_session_token_needs_its_workspace(family, client_of, refused):
+    client = client_of(family, None)
+    bearer = {"Authorization": f"Bearer {family.bearer_token}"}
+    status, sentence = refused(client.get("/v1/banks", headers=bearer))
+    assert (status, "X-Workspace-ID" in sentence) == (400, True)
+    for workspace in (family.workspace_id, family.portals[0][0]):
+        assert (
+            client.get("/v1/whoami", headers=bearer, workspace=workspace).json()["data"]["workspaceId"]
+            == workspace
+        )
+
+
+@pytest.mark.parametrize("header", ["Bearer wrong", "Bearer", "Basic dXNlcjpwYXNz", "{token}"])
+def test_a_wrong_session_is_401(family, client_of, refused, header):
+    headers = {"Authorization": header.format(token=family.bearer_token)}
+    assert (
+        refused(client_of(family, None).get("/v1/banks", headers=headers, workspace=family.workspace_id))[0]
+        == 401
+    )
+
+
+def test_a_parents_key_reaches_its_portals_by_header(family, client):
+    for portal_id, name in family.portals:
+        assert client.data("/v1/whoami", workspace=portal_id) == {
+            "workspaceId": portal_id,
+            "workspaceName": name,
+        }
+        assert client.data("/v1/banks", workspace=portal_id)
+
+
+def test_a_portals_own_key_sees_that_portal_and_nothing_else(family, client_of, refused):
+    (mine, _), (other, _) = family.portals[:2]
+    client = client_of(family, family.create_key(workspace_id=mine))
+    assert client.data("/v1/whoami")["workspaceId"] == mine
+    assert client.data("/v1/banks") == client.data("/v1/banks", workspace=mine)
+    assert [row["id"] for row in client.data("/v1/workspaces")] == [mine]
+    for foreign in (other, family.workspace_id):
+        assert refused(client.get("/v1/banks", workspace=foreign)) == (404, "Workspace not found")
+
+
+def test_deleted_and_unknown_workspaces_are_404_in_the_same_words(family, client, client_of, refused):
+    deleted = family.deleted_portals[0][0]
+    for workspace in (deleted, "nonsense"):
+        assert refused(client.get("/v1/banks", workspace=workspace)) == (404, "Workspace not found")
+    widow = client_of(family, family.create_key(workspace_id=deleted))
+    assert refused(widow.get("/v1/banks")) == (404, "Workspace not found")
+
+
+@pytest.mark.parametrize("path", FAMILY_LISTS)
+@pytest.mark.parametrize("role", ROLES)
+def test_the_family_is_for_owners_and_admins(family, client_of, refused, role, path):
+    client = client_of(family, family.create_key(role=role))
+    assert client.get(path).status_code == 200
+    response = client.get(path, params={"scope": "family"})
+    if role in {"owner", "admin"}:
+        assert response.status_code == 200
+    else:
+        assert refused(response) == (403, "scope=family requires the owner or admin role")
+
+
+@pytest.mark.parametrize("path", FAMILY_LISTS)
+def test_the_family_of_a_portal_is_400(family, client, client_of, refused, path):
+    portal = family.portals[0][0]
+    by_header = client.get(path, params={"scope": "family"}, workspace=portal)
+    by_key = client_of(family, family.create_key(workspace_id=portal)).get(path, params={"scope": "family"})
+    assert refused(by_header) == refused(by_key)
+    assert by_key.status_code == 400
+
+
+@pytest.mark.parametrize("path", FAMILY_LISTS)
+@pytest.mark.parametrize("scope", ["all", "", "FAMILY", "self,family"])
+def test_an_unknown_scope_value_is_400(client, refused, path, scope):
+    assert refused(client.get(path, params={"scope": scope})) == (400, "scope must be self or family")
+
+
+@pytest.mark.parametrize(
+    ("role", "status"), [("owner", 201), ("admin", 201), ("editor", 201), ("viewer", 403)]
+)
+def test_a_viewer_changes_nothing(fresh, client_of, role, status):
+    sandbox = fresh()
+    feed = client_of(sandbox).data("/v1/feeds")[0]["id"]
+    assert (
+        client_of(sandbox, sandbox.create_key(role=role)).post(f"/v1/feeds/{feed}/sync").status_code == status
+    )
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"scopes": ["banks:admin"]}, {"role": "boss"}, {"workspace_id": "nowhere"}],
+    ids=["scope", "role", "workspace"],
+)
+def test_a_key_that_cannot_be_is_refused_when_it_is_made(family, wrong):
+    with pytest.raises(SandboxError, match="no such"):
+        family.create_key(**wrong)
+
+
+def test_revoking_a_key_that_is_none_says_so(family):
+    with pytest.raises(SandboxError, match="no such key"):
+        family.revoke_key("bsk_nobody")
