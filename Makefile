@@ -13,7 +13,6 @@ ARGS ?=
 export VERBOSE
 
 PY := $(VENV)/bin/python
-CODE := airflow_provider_banksync demo example_dags scripts tests
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo ui test lint format types build matrix check lock clean

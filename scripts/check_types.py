@@ -11,9 +11,13 @@ from pathlib import Path
 
 from matrix import environment_for
 from setup_venv import prepare
-from toolbox import Lock, attempt, find_python, say, seconds, stop
+from toolbox import Lock, attempt, find_python, say, script, seconds, stop
 
 NEWEST, OLDEST = "3.3", "2.11"
+
+#: For the type checker, common.compat.sdk is airflow.sdk on every Airflow, which 2.11 has not got: there, the bases of
+#: our operators are unknown to it. All else is as strict as on the newest.
+ALLOWED = {OLDEST: ["--allow-subclassing-any"]}
 
 
 def main() -> None:
@@ -30,7 +34,9 @@ def main() -> None:
 def check(name: str, python: Path) -> bool:
     """Run mypy in one environment; the configuration is pyproject.toml's."""
     start = time.monotonic()
-    done = attempt([python, "-m", "mypy", "--strict", "--cache-dir", f".mypy_cache/{name}"])
+    done = attempt(
+        [python, "-m", "mypy", "--strict", "--cache-dir", f".mypy_cache/{name}", *ALLOWED.get(name, [])]
+    )
     say(f"Airflow {name}: {done.stdout.strip()} ({seconds(start)})")
     return done.returncode == 0
 
@@ -46,4 +52,4 @@ def oldest() -> Path:
 
 
 if __name__ == "__main__":
-    main()
+    script(main)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import tomllib
-from toolbox import PACKAGE, REQUIREMENTS, ROOT, run, say, seconds, stop, uv
+from toolbox import PACKAGE, REQUIREMENTS, ROOT, run, say, script, seconds, stop, uv
 
 #: Airflow line -> the newest patch release, and the Pythons it is released for. (Their metadata excludes `3.13` but
 #: not 3.13.1, so that 2.11 and 3.0 would install there, and then fail: the list here is from their classifiers.)
@@ -106,4 +106,4 @@ def resolve(program: Path, requirements: list[str], pythons: tuple[str, ...]) ->
 
 
 if __name__ == "__main__":
-    main()
+    script(main)

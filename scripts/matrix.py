@@ -9,7 +9,6 @@ Python that the line supports takes its place; if there is none, that is a failu
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from setup_venv import prepare
-from toolbox import ROOT, VERBOSE, Lock, Venv, environment, find_python, say, seconds, stop
+from toolbox import ROOT, VERBOSE, Lock, Venv, environment, find_python, say, script, seconds, stop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -120,10 +119,20 @@ def run_tests(venv: Venv) -> tuple[int, str]:
     home = tempfile.mkdtemp(prefix="banksync-matrix-")
     try:
         process = subprocess.Popen(
-            [str(venv.python), "-m", "pytest", "-m", "not slow", "-p", "no:cacheprovider", "--color=no"],
+            [
+                str(venv.python),
+                "-m",
+                "pytest",
+                "-m",
+                "not slow",
+                "--tb=short",
+                "--color=no",
+                "-p",
+                "no:cacheprovider",
+            ],
             cwd=ROOT,
             # Nothing of the user's own Airflow is read or written, whatever a test forgets.
-            env=environment(AIRFLOW_HOME=home, PYTHONDONTWRITEBYTECODE="1") | {"COLUMNS": "120"},
+            env=environment(AIRFLOW_HOME=home, COLUMNS="120"),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -146,5 +155,4 @@ def run_tests(venv: Venv) -> tuple[int, str]:
 
 
 if __name__ == "__main__":
-    os.chdir(ROOT)
-    main()
+    script(main)

@@ -11,7 +11,7 @@ import time
 import zipfile
 from pathlib import Path
 
-from toolbox import PACKAGE, ROOT, Lock, Venv, run, say, seconds, stop
+from toolbox import PACKAGE, ROOT, Lock, Venv, run, say, script, seconds, stop
 
 MODULE = "airflow_provider_banksync"
 LINE = "3.3"
@@ -110,4 +110,4 @@ def imported(venv: Venv) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    script(main)

@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from toolbox import PACKAGE, ROOT, Lock, Venv, say, seconds, stop
+from toolbox import PACKAGE, ROOT, Lock, Venv, say, script, seconds, stop
 
 
 def main() -> None:
@@ -62,4 +62,4 @@ def prepare(venv: Venv, interpreter: Path, version: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    script(main)

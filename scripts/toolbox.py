@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = ROOT / "requirements"
@@ -62,6 +62,14 @@ def say(line: str = "") -> None:
 def stop(why: str) -> SystemExit:
     """Return what to raise to end the script with one sentence."""
     return SystemExit(f"error: {why}")
+
+
+def script(main: Callable[[], None]) -> None:
+    """Run a script's `main`; Ctrl-C ends it without a traceback."""
+    try:
+        main()
+    except KeyboardInterrupt:
+        raise stop("interrupted; the same command takes it up again.") from None
 
 
 def seconds(since: float) -> str:
