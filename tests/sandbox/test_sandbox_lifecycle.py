@@ -21,8 +21,6 @@ import requests
 from airflow_provider_banksync.sandbox import BankSyncSandbox, SandboxClock, SandboxError
 from airflow_provider_banksync.sandbox.encoding import encode
 
-pytest_plugins = ["pytester"]
-
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "airflow_provider_banksync.sandbox"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
@@ -298,19 +296,10 @@ def test_the_fixture_needs_no_marker(banksync_sandbox):
     assert len(banksync_sandbox.portals) == 25
 
 
-def test_a_wrong_marker_fails_the_test_in_one_line(pytester):
-    pytester.makepyfile(
-        """
-        import pytest
-
-        @pytest.mark.banksync_sandbox(portals=-1)
-        def test_it(banksync_sandbox):
-            pass
-        """
-    )
-    result = pytester.runpytest_inprocess("-p", "airflow_provider_banksync.sandbox.pytest_plugin")
-    result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*portals must be between 0 and 100000, not -1*"])
+@pytest.mark.banksync_sandbox(portals=-1)
+def test_a_wrong_marker_fails_the_test_in_one_line(request):
+    with pytest.raises(pytest.fail.Exception, match="portals must be between 0 and 100000, not -1"):
+        request.getfixturevalue("banksync_sandbox")
 
 
 def test_without_starlette_the_message_says_what_to_install():
