@@ -1,0 +1,58 @@
+"""Runs an operator the way Airflow does, deferrals included, and shows what it left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
+
+from airflow.providers.common.compat.sdk import TaskDeferred
+
+
+@dataclass
+class Run:
+    """What a task did: its XComs, what its triggers sent, and its result."""
+
+    xcom: dict[str, Any] = field(default_factory=dict)
+    events: list[Any] = field(default_factory=list)
+    deferrals: list[TaskDeferred] = field(default_factory=list)
+    result: Any = None
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self.xcom[key] = value
+
+
+def run_task(operator: Any, run: Run | None = None) -> Run:
+    """Execute, and where the task defers, run its trigger from its stored form and come back with the event."""
+    run = run or Run()
+    context = {"ti": run, "task_instance": run}
+    step, kwargs = operator.execute, {}
+    while True:
+        try:
+            run.result = step(context, **kwargs)
+        except TaskDeferred as deferred:
+            run.deferrals.append(deferred)
+            event = run_trigger(deferred.trigger)
+            run.events.append(event)
+            step, kwargs = getattr(operator, deferred.method_name), {"event": event}
+        else:
+            return run
+
+
+def restored(trigger: Any) -> Any:
+    """The trigger as another process would build it from the database."""
+    path, kwargs = trigger.serialize()
+    module, name = path.rsplit(".", 1)
+    return getattr(import_module(module), name)(**json.loads(json.dumps(kwargs)))
+
+
+def run_trigger(trigger: Any) -> Any:
+    """Run a trigger to its end and return its one event, as it comes back from the database."""
+
+    async def events() -> list[Any]:
+        return [event.payload async for event in restored(trigger).run()]
+
+    (payload,) = asyncio.run(events())
+    return json.loads(json.dumps(payload))

@@ -1,0 +1,89 @@
+"""BankSyncListOperator: filter, shape, and what fits into XCom."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException
+
+from airflow_provider_banksync.operators.listing import BankSyncListOperator
+from airflow_provider_banksync.sandbox import BankSyncSandbox
+from airflow_provider_banksync.task import for_xcom
+from tests.hooks.test_hook import truth
+from tests.tasks.conftest import run_task
+
+pytestmark = pytest.mark.banksync_sandbox(portals=3, time_scale=0)
+
+
+def listed(**arguments: Any) -> Any:
+    return run_task(BankSyncListOperator(task_id="list", **arguments)).result
+
+
+def test_rows_as_they_came(banksync_sandbox: BankSyncSandbox) -> None:
+    assert listed(resource="feeds") == truth(banksync_sandbox, "/v1/feeds")
+    assert listed(resource="banks", scope="family") == truth(banksync_sandbox, "/v1/banks?scope=family")
+    portal, _ = banksync_sandbox.portals[0]
+    expected = truth(banksync_sandbox, "/v1/integrations", portal)
+    assert listed(resource="integrations", workspace_id=portal) == expected
+
+
+def test_shaped_for_expand_kwargs(banksync_sandbox: BankSyncSandbox) -> None:
+    feeds = truth(banksync_sandbox, "/v1/feeds?scope=family")
+    rows = listed(
+        resource="feeds",
+        scope="family",
+        where={"dataType": ["transactions", "balances"], "source": "sync"},
+        fields={"feed_id": "id", "workspace_id": "workspaceId", "client": "portal.name"},
+    )
+    assert rows == [
+        {
+            "feed_id": feed["id"],
+            "workspace_id": feed["workspaceId"],
+            "client": (feed["portal"] or {}).get("name"),
+        }
+        for feed in feeds
+        if feed["dataType"] in ("transactions", "balances") and feed["source"] == "sync"
+    ]
+    assert 0 < len(rows) < len(feeds)
+
+
+def test_fields_by_name_and_filters_that_reach_inside(banksync_sandbox: BankSyncSandbox) -> None:
+    portal, name = banksync_sandbox.portals[1]
+    rows = listed(resource="banks", scope="family", where={"portal.name": name}, fields=["id", "workspaceId"])
+    banks = truth(banksync_sandbox, "/v1/banks", portal)
+    assert rows == [{"id": bank["id"], "workspaceId": portal} for bank in banks]
+
+
+def test_nothing_matches(banksync_sandbox: BankSyncSandbox) -> None:
+    assert listed(resource="feeds", where={"name": "no such"}, fields=["id"]) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"resource": "bank"}, "resource must be one of"),
+        ({"resource": "feeds", "scope": "all"}, "scope must be"),
+        ({"resource": "portals", "scope": "family"}, "no scope='family'"),
+        ({"resource": "feeds", "fields": ["id", "idd"]}, "idd, which no row has; there are: .*dataType"),
+        ({"resource": "feeds", "max_xcom_bytes": 100}, "BankSyncToObjectStorageOperator"),
+    ],
+)
+def test_bad_arguments_fail_at_once(
+    banksync_sandbox: BankSyncSandbox, arguments: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(AirflowFailException, match=words):
+        listed(**arguments)
+
+
+@pytest.mark.parametrize("text", ["12.50", "0.1", "123456789012.34", "1E-8", "-0.01"])
+def test_numbers_that_xcom_keeps_stay_numbers(text: str) -> None:
+    assert for_xcom({"a": [Decimal(text)]}) == {"a": [Decimal(text)]}
+
+
+@pytest.mark.parametrize("text", ["0.123456789012345678", "12345678901234567.89", "1E400"])
+def test_numbers_that_xcom_would_round_become_text(text: str) -> None:
+    assert for_xcom([{"a": Decimal(text), "b": 1, "c": "x", "d": None}]) == [
+        {"a": str(Decimal(text)), "b": 1, "c": "x", "d": None}
+    ]

@@ -1,0 +1,97 @@
+"""BankSyncJobSensor in poke, reschedule and deferrable mode."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSensorTimeout, AirflowSkipException
+
+from airflow_provider_banksync.hooks.banksync import BankSyncHook
+from airflow_provider_banksync.sandbox import BankSyncSandbox
+from airflow_provider_banksync.sensors.job import BankSyncJobSensor
+from tests.hooks.test_hook import family_feed, truth
+from tests.tasks.conftest import run_task
+
+pytestmark = pytest.mark.banksync_sandbox(portals=3, time_scale=400, row_error_share=0)
+MODES = pytest.mark.parametrize("deferrable", [False, True], ids=["poke", "deferrable"])
+STOPPED = {"portals": 3, "time_scale": 0, "row_error_share": 0}
+
+
+def started(sandbox: BankSyncSandbox) -> dict[str, Any]:
+    feed = family_feed(sandbox)
+    job = BankSyncHook(workspace_id=feed["workspaceId"]).trigger_sync(feed["id"])
+    return {"feed_id": feed["id"], "job_id": job["id"], "workspace_id": feed["workspaceId"]}
+
+
+def sensor(**arguments: Any) -> BankSyncJobSensor:
+    return BankSyncJobSensor(**{"task_id": "wait", "poke_interval": 0.05, "timeout": 30, **arguments})
+
+
+@MODES
+def test_it_waits_and_returns_the_job(banksync_sandbox: BankSyncSandbox, deferrable: bool) -> None:
+    where = started(banksync_sandbox)
+    run = run_task(sensor(**where, deferrable=deferrable))
+    path = f"/v1/feeds/{where['feed_id']}/jobs/{where['job_id']}"
+    assert run.result == truth(banksync_sandbox, path, where["workspace_id"])
+    assert run.result["status"] == "completed"
+
+
+@pytest.mark.banksync_sandbox(**STOPPED)
+@MODES
+@pytest.mark.parametrize(("soft_fail", "kind"), [(False, AirflowFailException), (True, AirflowSkipException)])
+def test_a_job_that_was_cancelled(
+    banksync_sandbox: BankSyncSandbox, deferrable: bool, soft_fail: bool, kind: type[Exception]
+) -> None:
+    where = started(banksync_sandbox)
+    BankSyncHook(workspace_id=where["workspace_id"]).cancel_job(where["feed_id"], where["job_id"])
+    task = sensor(**where, deferrable=deferrable, soft_fail=soft_fail)
+    if deferrable and soft_fail:
+        # Airflow turns the failure into a skip where it resumes the task.
+        kind = AirflowFailException
+    with pytest.raises(kind):
+        run_task(task)
+
+
+@pytest.mark.banksync_sandbox(**STOPPED)
+@MODES
+def test_when_the_time_is_up(banksync_sandbox: BankSyncSandbox, deferrable: bool) -> None:
+    task = sensor(**started(banksync_sandbox), deferrable=deferrable, timeout=0.2)
+    with pytest.raises(AirflowSensorTimeout):
+        run_task(task)
+
+
+@pytest.mark.banksync_sandbox(**STOPPED)
+def test_a_look_that_fails_for_a_passing_reason_is_not_the_end(
+    banksync_sandbox: BankSyncSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import json
+
+    where = started(banksync_sandbox)
+    connection = {
+        "conn_type": "banksync",
+        "host": banksync_sandbox.url,
+        "password": banksync_sandbox.api_key,
+        "extra": {"max_retries": 0},
+    }
+    monkeypatch.setenv("AIRFLOW_CONN_BANKSYNC_DEFAULT", json.dumps(connection))
+    banksync_sandbox.stop()
+    assert not sensor(**where).poke({})
+    with pytest.raises(AirflowSensorTimeout):
+        run_task(sensor(**where, timeout=0.1))
+
+
+@MODES
+@pytest.mark.parametrize("name", ["feed_id", "job_id"])
+def test_an_empty_id_fails_at_once(banksync_sandbox: BankSyncSandbox, deferrable: bool, name: str) -> None:
+    task = sensor(**{"feed_id": "f", "job_id": "j", name: ""}, deferrable=deferrable)
+    with pytest.raises(AirflowFailException, match=f"{name} is ''"):
+        run_task(task)
+    assert banksync_sandbox.requests == []
+
+
+@MODES
+def test_a_job_that_there_is_not(banksync_sandbox: BankSyncSandbox, deferrable: bool) -> None:
+    task = sensor(**{**started(banksync_sandbox), "job_id": "no-such-job"}, deferrable=deferrable)
+    with pytest.raises(AirflowFailException, match="BankSyncNotFoundError"):
+        run_task(task)

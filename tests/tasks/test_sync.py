@@ -1,0 +1,312 @@
+"""BankSyncTriggerSyncOperator in both modes, against the sandbox."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException
+
+from airflow_provider_banksync import exceptions as x
+from airflow_provider_banksync.hooks.banksync import BankSyncHook
+from airflow_provider_banksync.operators.sync import DEFERRAL_GRACE, BankSyncTriggerSyncOperator
+from airflow_provider_banksync.sandbox import BankSyncSandbox
+from airflow_provider_banksync.triggers.job import BankSyncJobTrigger, job_of_event
+from tests.hooks.test_hook import family_feed, truth
+from tests.tasks.conftest import Run, restored, run_task
+
+# Jobs take a tenth of a second; none goes wrong by chance.
+pytestmark = pytest.mark.banksync_sandbox(portals=3, time_scale=400, row_error_share=0, broken_banks=1)
+BOTH = pytest.mark.parametrize("deferrable", [False, True], ids=["sync", "deferrable"])
+STOPPED = {"portals": 3, "time_scale": 0, "row_error_share": 0}
+
+
+def operator(**arguments: Any) -> BankSyncTriggerSyncOperator:
+    return BankSyncTriggerSyncOperator(**{"task_id": "sync", "poll_interval": 0.05, **arguments})
+
+
+def made(sandbox: BankSyncSandbox, feed_id: str) -> list[Any]:
+    return [job for job in sandbox.jobs if job["feedId"] == feed_id]
+
+
+@BOTH
+def test_it_starts_and_waits(banksync_sandbox: BankSyncSandbox, deferrable: bool) -> None:
+    feed = family_feed(banksync_sandbox)
+    run = run_task(operator(feed_id=feed["id"], workspace_id=feed["workspaceId"], deferrable=deferrable))
+    (job,) = made(banksync_sandbox, feed["id"])
+    assert run.xcom == {"job_id": job["id"]}
+    assert run.result == truth(banksync_sandbox, f"/v1/feeds/{feed['id']}/jobs/{job['id']}", feed["workspaceId"])
+    assert run.result["status"] == "completed"
+    assert len(run.deferrals) == int(deferrable)
+
+
+@BOTH
+def test_it_does_not_wait_where_it_is_told_so(banksync_sandbox: BankSyncSandbox, deferrable: bool) -> None:
+    feed = family_feed(banksync_sandbox)
+    run = run_task(
+        operator(
+            feed_id=feed["id"],
+            workspace_id=feed["workspaceId"],
+            wait_for_completion=False,
+            deferrable=deferrable,
+        )
+    )
+    assert run.result["status"] == "queued"
+    assert run.xcom == {"job_id": run.result["id"]}
+    assert run.deferrals == []
+
+
+def test_by_name_and_with_dates(banksync_sandbox: BankSyncSandbox) -> None:
+    feed = family_feed(banksync_sandbox)
+    run = run_task(
+        operator(
+            feed_name=feed["name"],
+            workspace_id=feed["workspaceId"],
+            from_date="2026-01-01",
+            to_date="2026-01-31",
+        )
+    )
+    assert (run.result["feedId"], run.result["startDate"]) == (feed["id"], "2026-01-01")
+
+
+@BOTH
+def test_a_job_that_fails_fails_the_task_with_the_jobs_own_words(
+    banksync_sandbox: BankSyncSandbox, deferrable: bool
+) -> None:
+    broken = next(
+        bank
+        for bank in truth(banksync_sandbox, "/v1/banks?scope=family")
+        if bank["connectionStatus"]["status"] != "connected"
+    )
+    feed = next(
+        feed
+        for feed in truth(banksync_sandbox, "/v1/feeds?scope=family")
+        if feed["dataType"] != "trades"
+        and broken["id"] in {account["bankId"] for account in feed["sourceConfig"]["accounts"]}
+    )
+    task = operator(feed_id=feed["id"], workspace_id=feed["workspaceId"], deferrable=deferrable)
+    run = Run()
+    with pytest.raises(x.BankSyncJobFailedError) as caught:
+        run_task(task, run)
+    (job,) = made(banksync_sandbox, feed["id"])
+    assert job["errors"][0]["message"] in str(caught.value)
+    assert job["errorCategory"] in str(caught.value)
+    assert run.xcom == {"job_id": job["id"]}
+
+
+@pytest.mark.banksync_sandbox(portals=3, time_scale=400, row_error_share=1)
+@BOTH
+def test_rows_that_did_not_write(banksync_sandbox: BankSyncSandbox, deferrable: bool) -> None:
+    feed = family_feed(banksync_sandbox)
+    where = {"feed_id": feed["id"], "workspace_id": feed["workspaceId"], "deferrable": deferrable}
+    run = run_task(operator(**where))
+    assert run.result["status"] == "completed"
+    assert run.result["errors"]
+    with pytest.raises(x.BankSyncJobFailedError):
+        run_task(operator(**where, fail_on_job_errors=True))
+
+
+# --- a job that runs already ---
+
+
+@BOTH
+def test_attach_waits_for_the_job_that_runs(banksync_sandbox: BankSyncSandbox, deferrable: bool) -> None:
+    feed = family_feed(banksync_sandbox)
+    running = BankSyncHook(workspace_id=feed["workspaceId"]).trigger_sync(feed["id"])
+    run = run_task(operator(feed_id=feed["id"], workspace_id=feed["workspaceId"], deferrable=deferrable))
+    assert run.result["id"] == running["id"]
+    assert run.xcom == {"job_id": running["id"]}
+    assert len(made(banksync_sandbox, feed["id"])) == 1
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "arguments",
+    [{"if_running": "attach", "from_date": "2026-01-01", "to_date": "2026-01-31"}, {"if_running": "wait"}],
+    ids=["other-dates", "wait"],
+)
+def test_a_job_that_is_not_ours_is_waited_out(
+    banksync_sandbox: BankSyncSandbox, deferrable: bool, arguments: dict[str, Any]
+) -> None:
+    feed = family_feed(banksync_sandbox)
+    running = BankSyncHook(workspace_id=feed["workspaceId"]).trigger_sync(feed["id"])
+    run = run_task(
+        operator(feed_id=feed["id"], workspace_id=feed["workspaceId"], deferrable=deferrable, **arguments)
+    )
+    jobs = made(banksync_sandbox, feed["id"])
+    assert {job["id"] for job in jobs} == {running["id"], run.result["id"]}
+    assert len(jobs) == 2
+    assert run.result["status"] == "completed"
+    assert run.xcom == {"job_id": run.result["id"]}
+    assert run.result.get("startDate") == arguments.get("from_date")
+
+
+@pytest.mark.banksync_sandbox(**STOPPED)
+def test_skip_and_fail(banksync_sandbox: BankSyncSandbox) -> None:
+    feed = family_feed(banksync_sandbox)
+    BankSyncHook(workspace_id=feed["workspaceId"]).trigger_sync(feed["id"])
+    where = {"feed_id": feed["id"], "workspace_id": feed["workspaceId"]}
+    with pytest.raises(AirflowSkipException):
+        run_task(operator(**where, if_running="skip"))
+    with pytest.raises(x.BankSyncConflictError):
+        run_task(operator(**where, if_running="fail"))
+    assert len(made(banksync_sandbox, feed["id"])) == 1
+
+
+# --- the time is up; the task is killed ---
+
+
+@pytest.mark.banksync_sandbox(**STOPPED)
+@BOTH
+@pytest.mark.parametrize("cancel", [True, False])
+def test_when_the_time_is_up(banksync_sandbox: BankSyncSandbox, deferrable: bool, cancel: bool) -> None:
+    feed = family_feed(banksync_sandbox)
+    task = operator(
+        feed_id=feed["id"],
+        workspace_id=feed["workspaceId"],
+        deferrable=deferrable,
+        timeout=0.2,
+        cancel_on_timeout=cancel,
+    )
+    with pytest.raises(x.BankSyncJobTimeoutError):
+        run_task(task)
+    assert made(banksync_sandbox, feed["id"])[0]["status"] == ("cancelled" if cancel else "queued")
+
+
+@pytest.mark.banksync_sandbox(**STOPPED)
+def test_a_deferral_outlives_the_triggers_deadline(banksync_sandbox: BankSyncSandbox) -> None:
+    feed = family_feed(banksync_sandbox)
+    run = Run()
+    task = operator(feed_id=feed["id"], workspace_id=feed["workspaceId"], deferrable=True, timeout=0.2)
+    with pytest.raises(x.BankSyncJobTimeoutError):
+        run_task(task, run)
+    assert run.deferrals[0].timeout > timedelta(seconds=DEFERRAL_GRACE)
+
+
+@pytest.mark.banksync_sandbox(**STOPPED)
+@pytest.mark.parametrize("cancel", [True, False])
+def test_a_killed_task_cancels_its_job(banksync_sandbox: BankSyncSandbox, cancel: bool, mocker: Any) -> None:
+    feed = family_feed(banksync_sandbox)
+    task = operator(feed_id=feed["id"], workspace_id=feed["workspaceId"], cancel_on_kill=cancel)
+    task.on_kill()
+    assert banksync_sandbox.jobs == []
+
+    class Killed(BaseException):
+        pass
+
+    def kill(_: float) -> None:
+        task.on_kill()
+        raise Killed
+
+    # Airflow kills from a signal handler, which interrupts the sleep between two looks.
+    mocker.patch("airflow_provider_banksync.api.client.pause", kill)
+    with pytest.raises(Killed):
+        run_task(task)
+    assert made(banksync_sandbox, feed["id"])[0]["status"] == ("cancelled" if cancel else "queued")
+
+
+@pytest.mark.banksync_sandbox(**STOPPED)
+@pytest.mark.parametrize("cancel", [True, False])
+def test_a_killed_trigger_cancels_and_a_restarted_one_does_not(
+    banksync_sandbox: BankSyncSandbox, cancel: bool
+) -> None:
+    import asyncio
+
+    feed = family_feed(banksync_sandbox)
+    job = BankSyncHook(workspace_id=feed["workspaceId"]).trigger_sync(feed["id"])
+    trigger = BankSyncJobTrigger(
+        feed_id=feed["id"],
+        job_id=job["id"],
+        deadline=time.time() + 60,
+        workspace_id=feed["workspaceId"],
+        cancel_on_kill=cancel,
+    )
+    asyncio.run(restored(trigger).cleanup())
+    assert made(banksync_sandbox, feed["id"])[0]["status"] == "queued"
+    asyncio.run(restored(trigger).on_kill())
+    assert made(banksync_sandbox, feed["id"])[0]["status"] == ("cancelled" if cancel else "queued")
+    asyncio.run(restored(trigger).on_kill())
+
+
+# --- bad input ---
+
+
+@pytest.mark.parametrize("bad", ["", "  ", "None", None])
+def test_an_empty_feed_id_fails_at_once(banksync_sandbox: BankSyncSandbox, bad: Any) -> None:
+    task = operator(feed_id="{{ x }}")
+    task.feed_id = bad
+    with pytest.raises(AirflowFailException, match="feed_id is"):
+        run_task(task)
+    assert banksync_sandbox.requests == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({}, "either feed_id or feed_name"),
+        ({"feed_id": "a", "feed_name": "b"}, "either feed_id or feed_name"),
+        ({"feed_id": "a", "if_running": "maybe"}, "if_running must be one of"),
+    ],
+)
+def test_a_dag_with_bad_arguments_does_not_parse(arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        operator(**arguments)
+
+
+@BOTH
+def test_a_permanent_error_fails_at_once(banksync_sandbox: BankSyncSandbox, deferrable: bool) -> None:
+    with pytest.raises(AirflowFailException, match="BankSyncNotFoundError"):
+        run_task(operator(feed_id="no-such-feed", deferrable=deferrable))
+
+
+def test_a_passing_error_is_left_to_the_tasks_retries(
+    banksync_sandbox: BankSyncSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import json
+
+    connection = {"conn_type": "banksync", "host": banksync_sandbox.url, "password": banksync_sandbox.api_key}
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_BANKSYNC_DEFAULT", json.dumps({**connection, "extra": {"max_retries": 0}})
+    )
+    banksync_sandbox.stop()
+    with pytest.raises(x.BankSyncConnectionError):
+        run_task(operator(feed_id="f"))
+
+
+# --- the trigger's stored form ---
+
+
+def test_the_trigger_survives_its_stored_form() -> None:
+    arguments = {
+        "feed_id": "f",
+        "job_id": "j",
+        "deadline": 12.5,
+        "banksync_conn_id": "c",
+        "workspace_id": "w",
+        "poll_interval": 1.5,
+        "max_poll_interval": 9,
+        "cancel_on_kill": True,
+    }
+    path, kwargs = BankSyncJobTrigger(**arguments).serialize()
+    assert path == "airflow_provider_banksync.triggers.job.BankSyncJobTrigger"
+    assert kwargs == arguments
+    assert restored(BankSyncJobTrigger(**arguments)).serialize() == (path, kwargs)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [None, "ended", {}, {"status": "success"}, {"status": "ended"}, {"status": "ended", "job": {"id": "j"}}],
+)
+def test_an_event_that_nobody_knows_is_an_error(event: Any) -> None:
+    with pytest.raises(x.BankSyncError):
+        job_of_event(event)
+
+
+def test_an_error_comes_back_as_what_it_was() -> None:
+    for kind in ("BankSyncAuthError", "BankSyncServerError"):
+        with pytest.raises(getattr(x, kind), match="why"):
+            job_of_event({"status": "error", "error": {"type": kind, "message": "why"}})
+    with pytest.raises(x.BankSyncError, match="why"):
+        job_of_event({"status": "error", "error": {"type": "os.system", "message": "why"}})
