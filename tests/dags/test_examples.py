@@ -1,0 +1,161 @@
+"""The example DAGs: they parse without a network, and they do what they say on a real Airflow."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_banksync.sandbox import BankSyncSandbox
+from tests.conftest import ROOT
+from tests.dags.conftest import RunDag
+from tests.hooks.test_hook import family_feed, truth
+
+EXAMPLES = sorted(path.name for path in (ROOT / "example_dags").glob("*.py"))
+EXPORTED = ("banks", "feeds", "integrations", "accounts")
+
+# Opens no socket and reads no connection: an import that would, fails.
+PARSE = """
+import runpy, socket, sys
+def refuse(*_): raise AssertionError("a DAG file opened a connection while it was parsed")
+socket.socket.connect = socket.create_connection = refuse
+dag = runpy.run_path(sys.argv[1])["dag"]
+print("PARSED", dag.dag_id, *sorted(dag.task_dict))
+"""
+
+
+def test_every_example_is_tested() -> None:
+    assert EXAMPLES == ["banksync_family.py", "banksync_single_feed.py", "banksync_wait_with_sensor.py"]
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_it_parses_without_sandbox_and_network(name: str) -> None:
+    env = {key: value for key, value in os.environ.items() if not key.startswith("AIRFLOW_CONN_")}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", PARSE, str(ROOT / "example_dags" / name)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=env,
+        check=False,
+    )
+    assert f"PARSED {name.removesuffix('.py')} " in done.stdout, done.stderr
+
+
+def states(told: dict[str, Any], task_id: str) -> list[str]:
+    return [task["state"] for task in told["tasks"] if task["task_id"] == task_id]
+
+
+def accounts(sandbox: BankSyncSandbox, workspace_id: str) -> list[dict[str, Any]]:
+    banks = truth(sandbox, "/v1/banks", workspace_id)
+    return [
+        row for bank in banks for row in truth(sandbox, f"/v1/banks/{bank['id']}/accounts", workspace_id)
+    ]
+
+
+def check_export(sandbox: BankSyncSandbox, export: Path) -> None:
+    """Hold every row of every file against what the sandbox serves, client by client."""
+    owners = {sandbox.workspace_id: None, **dict(sandbox.portals)}
+    for resource in EXPORTED:
+        folder = export / f"resource={resource}"
+        manifest = json.loads((folder / "_manifest.json").read_bytes())
+        listed = {file["path"]: file for file in manifest["files"]}
+        on_disk = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+        assert on_disk == set(listed) | {"_manifest.json"}
+        for workspace_id, portal in owners.items():
+            path = f"workspace_id={workspace_id}/part-00000.jsonl"
+            if resource == "accounts":
+                served = accounts(sandbox, workspace_id)
+            else:
+                served = truth(sandbox, f"/v1/{resource}", workspace_id)
+            content = (folder / path).read_bytes()
+            rows = [json.loads(line, parse_float=Decimal) for line in content.splitlines()]
+            assert {row.pop("workspaceId") for row in rows} == {workspace_id}
+            assert {(row.pop("portal") or {}).get("name") for row in rows} == {portal}
+            assert rows == served
+            file = listed.pop(path)
+            assert (file["rows"], file["bytes"]) == (len(served), len(content))
+            assert file["sha256"] == hashlib.sha256(content).hexdigest()
+            assert (file["workspace_id"], file["portal"]) == (workspace_id, portal)
+        assert listed == {}
+        assert manifest["unavailable"] == []
+
+
+def check_family(sandbox: BankSyncSandbox, told: dict[str, Any], export: Path) -> None:
+    feeds = truth(sandbox, "/v1/feeds?scope=family")
+    broken = {
+        bank["id"]
+        for bank in truth(sandbox, "/v1/banks?scope=family")
+        if bank["connectionStatus"]["status"] != "connected"
+    }
+    assert len(broken) == 1
+    doomed = {
+        feed["id"]
+        for feed in feeds
+        if broken & {account["bankId"] for account in feed["sourceConfig"]["accounts"]}
+    }
+    jobs = {job["feedId"]: job for job in sandbox.jobs}
+    assert len(sandbox.jobs) == len(jobs) == len(feeds), "each feed is synced, and once"
+    assert {feed_id for feed_id, job in jobs.items() if job["status"] == "failed"} == doomed
+    assert {job["status"] for job in jobs.values()} == {"completed", "failed"}
+    trades = {feed["id"] for feed in feeds if feed["dataType"] == "trades"}
+    assert {job["feedId"] for job in jobs.values() if job.get("startDate")} == trades
+
+    synced = [*states(told, "sync"), *states(told, "sync_trades")]
+    assert (synced.count("failed"), synced.count("success")) == (len(doomed), len(feeds) - len(doomed))
+    known = {task["job_id"] for task in told["tasks"] if task["task_id"].startswith("sync")}
+    assert known == {job["id"] for job in sandbox.jobs}, "the job's id is in XCom, whatever its end"
+    for resource in EXPORTED:
+        assert states(told, f"export_{resource}") == ["success"]
+    assert states(told, "every_feed_synced") == ["upstream_failed"]
+    assert told["state"] == "failed", "a client's failed sync must show"
+    assert sandbox.api_key not in told["log"]
+    check_export(sandbox, export)
+
+
+@pytest.mark.banksync_sandbox(portals=2, time_scale=1000, broken_banks=1, row_error_share=0)
+def test_the_family(banksync_sandbox: BankSyncSandbox, run_dag: RunDag, tmp_path: Path) -> None:
+    told = run_dag("banksync_family.py")
+    check_family(banksync_sandbox, told, tmp_path / "export")
+
+
+@pytest.mark.slow
+@pytest.mark.banksync_sandbox(portals=25, time_scale=1000, broken_banks=1, row_error_share=0)
+def test_the_family_of_25_clients(banksync_sandbox: BankSyncSandbox, run_dag: RunDag, tmp_path: Path) -> None:
+    told = run_dag("banksync_family.py", timeout=600)
+    check_family(banksync_sandbox, told, tmp_path / "export")
+
+
+@pytest.mark.banksync_sandbox(portals=2, time_scale=1000, row_error_share=0)
+def test_a_single_feed(banksync_sandbox: BankSyncSandbox, run_dag: RunDag) -> None:
+    feed = family_feed(banksync_sandbox)
+    told = run_dag("banksync_single_feed.py", feed_id=feed["id"], workspace_id=feed["workspaceId"])
+    assert told["state"] == "success", told["log"][-4000:]
+    (job,) = banksync_sandbox.jobs
+    (report,) = [task["result"] for task in told["tasks"] if task["task_id"] == "report"]
+    assert report == f"{job['transactionsWritten']} of {job['transactionsProcessed']} rows written"
+
+
+@pytest.mark.banksync_sandbox(portals=2, time_scale=1000, row_error_share=0)
+def test_a_wait_with_the_sensor(banksync_sandbox: BankSyncSandbox, run_dag: RunDag) -> None:
+    feed = truth(banksync_sandbox, "/v1/feeds")[0]
+    told = run_dag("banksync_wait_with_sensor.py", feed_name=feed["name"])
+    assert told["state"] == "success", told["log"][-4000:]
+    (waited,) = [task["result"] for task in told["tasks"] if task["task_id"] == "wait"]
+    assert waited == banksync_sandbox.jobs[0]
+    assert waited["status"] == "completed"
+
+
+@pytest.mark.banksync_sandbox(portals=2, time_scale=1000)
+def test_an_empty_feed_id_is_said_in_a_sentence(banksync_sandbox: BankSyncSandbox, run_dag: RunDag) -> None:
+    told = run_dag("banksync_single_feed.py")
+    assert states(told, "sync") == ["failed"]
+    assert "feed_id is ''" in told["log"]
+    assert banksync_sandbox.jobs == []
