@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.line("Interrupted. Everything that the demo had started has ended.")
         return INTERRUPTED
     except BrokenPipeError:  # whoever read along has gone; there is nobody left to tell
-        sys.stderr.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 
 

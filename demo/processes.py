@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import subprocess
 import sys
 import threading
@@ -13,7 +14,7 @@ from demo import reaper
 from demo.errors import DemoError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
     from types import TracebackType
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from demo.console import Console
 
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 TAIL_LINES = 15
 TAIL_BYTES = 64 * 1024
 
@@ -34,6 +36,20 @@ def tail(path: Path, lines: int = TAIL_LINES) -> list[str]:
     except OSError:
         return []
     return [line.rstrip() for line in text.splitlines() if line.strip()][-lines:]
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[list[int]]:
+    """Note the signals that ask the demo to end, instead of being torn out of what must not be left half done."""
+    noted: list[int] = []
+    before = {
+        number: signal.signal(number, lambda which, _: noted.append(which)) for number in ENDING_SIGNALS
+    }
+    try:
+        yield noted
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Components:
@@ -66,7 +82,7 @@ class Components:
 
     def start(self, name: str, *arguments: str) -> None:
         """Start ``airflow <arguments>`` and return at once."""
-        with self.log_of(name).open("wb") as log:
+        with undisturbed() as noted, self.log_of(name).open("wb") as log:
             process = subprocess.Popen(  # noqa: S603 (Airflow, no shell)
                 [sys.executable, "-m", "airflow", *arguments],
                 env=self.env,
@@ -76,8 +92,10 @@ class Components:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        self._running[name] = process
-        self._tell_guard(f"+{process.pid}")
+            self._running[name] = process
+            self._tell_guard(f"+{process.pid}")
+        if noted:
+            raise KeyboardInterrupt
         if self.console.verbose:
             follower = threading.Thread(target=self._follow, args=(name,), daemon=True)
             follower.start()
@@ -117,8 +135,12 @@ class Components:
 
     def stop(self) -> None:
         """End every component and everything that it started."""
-        if self._guard.stdin is None or self._guard.stdin.closed:
-            return
+        with undisturbed():
+            left = self._end_all()
+        if left:
+            raise DemoError(f"These processes of Airflow could not be ended: {', '.join(map(str, left))}.")
+
+    def _end_all(self) -> list[int]:
         sessions = [process.pid for process in self._running.values()]
         reaping = threading.Thread(target=self._reap, daemon=True)
         reaping.start()
@@ -126,18 +148,18 @@ class Components:
         self._stopping.set()
         for thread in (reaping, *self._followers):
             thread.join(timeout=5)
-        with contextlib.suppress(OSError):
-            if not left:
-                for session in sessions:
-                    self._tell_guard(f"-{session}")
-            self._guard.stdin.close()
+        if not left:
+            for name in list(self._running):
+                self._forget(name)
+        if self._guard.stdin is not None:
+            with contextlib.suppress(OSError):
+                self._guard.stdin.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._guard.wait(timeout=reaper.GRACE + reaper.GIVE_UP + 2)
-        if left:
-            raise DemoError(f"These processes of Airflow could not be ended: {', '.join(map(str, left))}.")
+        return left
 
     def _reap(self) -> None:
-        for process in self._running.values():
+        for process in list(self._running.values()):
             process.wait()
 
     def _forget(self, name: str) -> None:

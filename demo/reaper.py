@@ -33,10 +33,10 @@ def members(sessions: Collection[int]) -> list[int]:
     return found
 
 
-def end_sessions(sessions: Collection[int], grace: float = GRACE) -> list[int]:
+def end_sessions(sessions: Collection[int]) -> list[int]:
     """Ask the sessions' leaders to end, then end whatever is left; return what withstood even that."""
-    _signal(sessions, signal.SIGTERM)
-    left = _wait_until_gone(sessions, grace)
+    _signal((pid for pid in members(sessions) if pid in sessions), signal.SIGTERM)
+    left = _wait_until_gone(sessions, GRACE)
     if left:
         _signal(left, signal.SIGKILL)
         left = _wait_until_gone(sessions, GIVE_UP, kill=True)

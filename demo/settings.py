@@ -87,6 +87,8 @@ def _settings(places: Places, port: int, dags_folder: Path) -> dict[str, str]:
     return {
         "core.dags_folder": str(dags_folder),
         "core.load_examples": "False",
+        # quick everywhere; the fully qualified name may take a laptop's resolver seconds
+        "core.hostname_callable": "socket.gethostname",
         "core.executor": "LocalExecutor",
         # worker slots: few, for a laptop. The waiting is done in the triggerer and needs none
         "core.parallelism": str(worker_slots()),
@@ -101,6 +103,10 @@ def _settings(places: Places, port: int, dags_folder: Path) -> dict[str, str]:
         "database.sql_alchemy_conn": f"sqlite:///{places.airflow_home / 'airflow.db'}",
         "logging.base_log_folder": str(places.airflow_home / "logs"),
         "logging.colored_console_log": "False",
+        # The log servers are not started, as the API server finds the files itself. It may look for them all the same,
+        # and must not come upon those of another Airflow.
+        "logging.worker_log_server_port": str(free_port()),
+        "logging.trigger_log_server_port": str(free_port()),
         "api.host": "127.0.0.1",
         "api.port": str(port),
         "api.base_url": base_url,

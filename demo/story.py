@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from importlib import metadata
 from importlib.util import find_spec
@@ -67,12 +67,22 @@ class Demo:
         say("Made-up data, a real Airflow, and nothing leaves this machine.")
         say(f"This run keeps its files in {shown(places.root)}")
         say()
-        options = self.options
-        sandbox = sandbox_class(
-            portals=options.portals, seed=options.seed, broken_banks=1, job_seconds=JOB_SECONDS
-        )
-        with sandbox, closing(BankSync(sandbox.url, sandbox.api_key)) as bank_sync:
+        with ExitStack() as stack:
+            sandbox = self._start_sandbox(sandbox_class)
+            stack.callback(sandbox.stop)
+            bank_sync = stack.enter_context(closing(BankSync(sandbox.url, sandbox.api_key)))
             return self._with_sandbox(places, sandbox, bank_sync)
+
+    def _start_sandbox(self, sandbox_class: type[Any]) -> Any:
+        options = self.options
+        try:
+            sandbox = sandbox_class(
+                portals=options.portals, seed=options.seed, broken_banks=1, job_seconds=JOB_SECONDS
+            )
+            sandbox.start()
+        except RuntimeError as error:  # the sandbox says in a sentence what keeps it from starting
+            raise DemoError(f"The sandbox cannot start: {error}") from error
+        return sandbox
 
     def _with_sandbox(self, places: Places, sandbox: Any, bank_sync: BankSync) -> int:
         family = bank_sync.family()

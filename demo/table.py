@@ -59,5 +59,4 @@ def size(count: int) -> str:
 
 def plural(count: int, word: str) -> str:
     """Write a number with its noun."""
-    ending = word if count == 1 else f"{word[:-1]}ies" if word.endswith("y") else f"{word}s"
-    return f"{count:,} {ending}"
+    return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"

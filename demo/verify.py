@@ -57,7 +57,11 @@ def verify(folder: Path, family: Family) -> Export:
         rows: dict[str, list[Row]] = {}
         for path in found:
             workspace_id = path.relative_to(base).parts[0].removeprefix("workspace_id=")
-            content = [decode(line) for line in path.read_text("utf-8").splitlines()]
+            try:
+                content = _read(path)
+            except ValueError as error:
+                problems.append(f"{path} has a line that is not JSON: {error}")
+                continue
             rows.setdefault(workspace_id, []).extend(content)
             files.append(ExportedFile(resource, workspace_id, path, len(content), path.stat().st_size))
         for workspace_id in family.names.keys() | rows.keys():
@@ -67,6 +71,12 @@ def verify(folder: Path, family: Family) -> Export:
                 f"{resource} of {name}: {each}" for each in _compare(rows.get(workspace_id, []), served)
             ]
     return Export(files, problems)
+
+
+def _read(path: Path) -> list[Row]:
+    # not splitlines(): a name may hold what Unicode, too, calls the end of a line
+    text = path.read_text("utf-8")
+    return [decode(line) for line in text.removesuffix("\n").split("\n")] if text else []
 
 
 def _compare(exported: Sequence[Row], served: Sequence[Row]) -> Iterator[str]:
@@ -100,8 +110,8 @@ def _check_manifest(base: Path, found: Sequence[Path]) -> Iterator[str]:
         return
     listed = {entry["path"]: entry for entry in manifest["files"]}
     names = {path.relative_to(base).as_posix(): path for path in found}
-    if listed.keys() != names.keys():
-        yield f"{base.name}: {MANIFEST} lists {len(listed)} files and the folder has {len(names)} others or more."
+    if differing := listed.keys() ^ names.keys():
+        yield f"{base.name}: {MANIFEST} and the folder do not name the same files: {_some(differing)}"
     for name in listed.keys() & names.keys():
         content = names[name].read_bytes()
         facts = {

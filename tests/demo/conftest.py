@@ -1,0 +1,67 @@
+"""A family that a real sandbox serves, an export of it written by the package, and a console that keeps its text."""
+
+from __future__ import annotations
+
+import io
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from airflow_provider_banksync.export import listing
+from airflow_provider_banksync.hooks import listings
+from airflow_provider_banksync.hooks.banksync import BankSyncHook
+from airflow_provider_banksync.sandbox import BankSyncSandbox
+from demo.console import Console
+from demo.family import RESOURCES, BankSync, Family
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def console() -> Console:
+    return Console(io.StringIO())
+
+
+@pytest.fixture
+def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[BankSyncSandbox]:
+    with BankSyncSandbox(portals=3, broken_banks=1, time_scale=0) as running:
+        monkeypatch.setenv("AIRFLOW_CONN_BANKSYNC_DEFAULT", running.connection_uri)
+        yield running
+
+
+@pytest.fixture
+def bank_sync(sandbox: BankSyncSandbox) -> Iterator[BankSync]:
+    with closing(BankSync(sandbox.url, sandbox.api_key)) as client:
+        yield client
+
+
+@pytest.fixture
+def family(bank_sync: BankSync) -> Family:
+    return bank_sync.family()
+
+
+@pytest.fixture
+def export(sandbox: BankSyncSandbox, tmp_path: Path) -> Path:
+    """The folder that the export of the family fills."""
+    folder = tmp_path / "export"
+    hook = BankSyncHook()
+    for resource in RESOURCES:
+        rows = (
+            (listing.Owner(row["workspaceId"], (row["portal"] or {}).get("name")), row)
+            for row in listings.fetch(hook, resource, "family")
+        )
+        listing.write(
+            folder / f"resource={resource}", rows, description={"resource": resource}, generated_at="now"
+        )
+    hook.close()
+    return folder

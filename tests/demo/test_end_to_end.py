@@ -1,0 +1,125 @@
+"""``python -m demo``, as `make demo` runs it: a real Airflow, and nothing left of it afterwards."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[2]
+TIMEOUT = 420
+
+pytestmark = pytest.mark.slow
+
+
+def belonging_to(folder: Path) -> list[int]:
+    """The living processes whose Airflow home lies in this folder."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            home = process.environ().get("AIRFLOW_HOME", "")
+            if home.startswith(str(folder)) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process.pid)
+        except psutil.Error:
+            continue
+    return found
+
+
+def wait_until_none_belongs_to(folder: Path, timeout: float) -> None:
+    deadline = time.monotonic() + timeout
+    while belonging_to(folder) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert belonging_to(folder) == []
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path / "out put"
+    for pid in belonging_to(tmp_path):
+        os.kill(pid, signal.SIGKILL)
+
+
+def start(output: Path, *arguments: str) -> subprocess.Popen[str]:
+    home = output.parent / "home"
+    home.mkdir()
+    # what would steer an Airflow that is not the demo's own
+    hostile = {
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__EXECUTOR": "Nonsense",
+        "AIRFLOW_CONN_BANKSYNC_DEFAULT": "x://",
+    }
+    return subprocess.Popen(
+        [sys.executable, "-m", "demo", "--output", str(output), *arguments],
+        cwd=ROOT,
+        env={**os.environ, **hostile, "HOME": str(home), "VERBOSE": ""},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def test_the_demo_runs_and_says_what_happened(output: Path) -> None:
+    demo = start(output, "--portals", "3")
+    text, _ = demo.communicate(timeout=TIMEOUT)
+    assert demo.returncode == 0, text
+
+    for milestone in (
+        "sandbox up",
+        "components up",
+        "DAG parsed",
+        "run started",
+        "feeds listed",
+        "syncs ended",
+    ):
+        assert re.search(rf"^\[ *[\d.]+ s\] {milestone}", text, re.MULTILINE), text
+    assert "exports ended    4 done, 0 failed" in text
+    assert "This is on purpose:" in text
+    feeds, synced, failed = map(
+        int, re.search(r"(\d+) feeds: (\d+) synced, (\d+) failed on purpose", text).groups()
+    )
+    assert feeds == synced + failed
+    assert failed >= 1
+    # the point of deferring: more wait than there are worker slots
+    assert int(re.search(r"Up to (\d+) syncs waited at the same time", text).group(1)) > 4
+    assert re.search(r"All is well: (\d+) of \1 rows equal what the sandbox serves", text), text
+    assert "Traceback" not in text
+    assert "\033" not in text
+
+    [run] = output.iterdir()
+    for resource in ("banks", "feeds", "integrations", "accounts"):
+        assert len(list((run / "export" / f"resource={resource}").glob("workspace_id=*/part-*.jsonl"))) == 4
+    assert list((output.parent / "home").rglob("*")) == []
+    assert belonging_to(output) == []
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda each: each.name
+)
+def test_nothing_of_it_outlives_it(output: Path, number: signal.Signals) -> None:
+    demo = start(output, "--portals", "3")
+    assert demo.stdout is not None
+    for line in demo.stdout:
+        if "components" in line:
+            break
+    time.sleep(4)  # all four components are busy starting, and starting processes of their own
+    assert len(belonging_to(output)) >= 4
+    demo.send_signal(number)
+    text, _ = demo.communicate(timeout=60)
+    if number == signal.SIGKILL:
+        assert demo.returncode == -signal.SIGKILL
+    else:
+        assert demo.returncode == 130
+        assert "Interrupted. Everything that the demo had started has ended." in text
+        assert belonging_to(output) == []
+    wait_until_none_belongs_to(output, timeout=20)
