@@ -113,10 +113,15 @@ def read_manifest(folder: ObjectStoragePath) -> dict[str, Any] | None:
 def _publish(
     folder: ObjectStoragePath, contents: dict[str, bytes], files: list[File], manifest: dict[str, Any]
 ) -> None:
-    before = read_manifest(folder)
     present = _files_below(folder)
-    known = {str(file.get("path")): file.get("sha256") for file in (before or {}).get("files", [])}
-    changed = [file for file in files if file.path not in present or known.get(file.path) != file.sha256]
+    digests = _digests(read_manifest(folder))
+    changed = [
+        file
+        for file in files
+        if file.path not in present
+        or digests.get(file.path) != file.sha256
+        or (folder / file.path).stat().st_size != file.bytes
+    ]
     stale = present - set(contents)
     if changed or stale:
         (folder / layout.MANIFEST).unlink(missing_ok=True)
@@ -127,6 +132,13 @@ def _publish(
     for path in sorted(stale):
         (folder / path).unlink(missing_ok=True)
     (folder / layout.MANIFEST).write_bytes(json.dumps(manifest, ensure_ascii=False, indent=2).encode())
+
+
+def _digests(manifest: dict[str, Any] | None) -> dict[str, str]:
+    """Return the SHA-256 of each file that an earlier manifest lists; a damaged manifest lists none."""
+    files = (manifest or {}).get("files")
+    entries = [file for file in files if isinstance(file, dict)] if isinstance(files, list) else []
+    return {str(file.get("path")): str(file.get("sha256")) for file in entries}
 
 
 def _files_below(folder: ObjectStoragePath) -> set[str]:

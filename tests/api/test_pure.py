@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 CORE = ("codec", "config", "conversations", "endpoints", "errors", "jobs", "messages", "retry")
 FORBIDDEN = ("airflow", "requests", "aiohttp", "asyncio", "time", "tenacity", "urllib3", "socket")
@@ -15,9 +16,7 @@ def test_the_core_imports_no_transport_and_no_clock() -> None:
     from airflow_provider_banksync import api
 
     for name in CORE:
-        path = f"{next(iter(api.__path__))}/{name}.py"
-        with open(path, encoding="utf-8") as file:
-            tree = ast.parse(file.read())
+        tree = ast.parse(Path(next(iter(api.__path__)), f"{name}.py").read_text(encoding="utf-8"))
         for node in ast.walk(tree):
             found = []
             if isinstance(node, ast.Import):

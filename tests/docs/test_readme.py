@@ -1,0 +1,74 @@
+"""What the README says is true: its DAG works when pasted, its commands and links are there."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from airflow_provider_banksync.hooks.banksync import BankSyncHook
+from airflow_provider_banksync.provider_info import CONN_FIELDS, get_provider_info
+from airflow_provider_banksync.sandbox import BankSyncSandbox
+from tests.conftest import ROOT
+from tests.hooks.test_hook import truth
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.mark.banksync_sandbox(portals=1, time_scale=1000, row_error_share=0)
+def test_the_dag_works_when_pasted(banksync_sandbox: BankSyncSandbox, airflow_db: None, tmp_path: Path) -> None:
+    (code,) = blocks("python")
+    feed = truth(banksync_sandbox, "/v1/feeds")[0]
+    assert "Current account to Notion" in code
+    dag_file = tmp_path / "my_first_sync.py"
+    dag_file.write_text(code.replace("Current account to Notion", feed["name"]), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "tests.dags.run_dag", str(dag_file), "{}"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=ROOT,
+        check=False,
+    )
+    assert '"state": "success"' in done.stdout, done.stdout[-3000:] + done.stderr[-3000:]
+    assert [job["status"] for job in banksync_sandbox.jobs] == ["completed"]
+
+
+def test_the_connection_works_when_pasted(monkeypatch: pytest.MonkeyPatch) -> None:
+    (value,) = re.findall(r"export AIRFLOW_CONN_BANKSYNC_DEFAULT='(.*)'", README)
+    key = "bsk_" + "r" * 44
+    monkeypatch.setenv("AIRFLOW_CONN_BANKSYNC_DEFAULT", value.replace("bsk_...", key))
+    config = BankSyncHook().get_config()
+    assert (config.secret, config.base_url, config.workspace_id) == (key, "https://api.banksync.io", None)
+    assert json.loads(value)["conn_type"] == BankSyncHook.conn_type
+
+
+def test_every_command_is_a_target_of_the_makefile() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    commands = set(re.findall(r"make ([a-z]+)", README))
+    assert {"demo", "test", "ui"} <= commands
+    assert all(re.search(rf"^{command}:", makefile, re.MULTILINE) for command in commands)
+
+
+def test_every_link_leads_somewhere() -> None:
+    targets = [target for target in re.findall(r"\]\(([^)]+)\)", README) if "://" not in target]
+    assert targets
+    assert [target for target in targets if not (ROOT / target).exists()] == []
+
+
+def test_every_field_and_every_class_is_told() -> None:
+    for field in CONN_FIELDS:
+        assert f"Extra `{field}`" in README
+    info = get_provider_info()
+    modules = [name for kind in ("operators", "sensors", "triggers") for name in info[kind][0]["python-modules"]]
+    modules += [transfer["python-module"] for transfer in info["transfers"]]
+    for module in modules:
+        assert f"`{module.removeprefix('airflow_provider_banksync.')}." in README
