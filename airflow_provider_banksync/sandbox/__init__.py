@@ -11,11 +11,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from airflow_provider_banksync.sandbox.clock import SandboxClock
     from airflow_provider_banksync.sandbox.errors import SandboxError
+    from airflow_provider_banksync.sandbox.fault import Fault
+    from airflow_provider_banksync.sandbox.ratelimit import RateLimit
     from airflow_provider_banksync.sandbox.server import BankSyncSandbox
 
-__all__ = ["BankSyncSandbox", "SandboxClock", "SandboxError"]
+__all__ = ["BankSyncSandbox", "Fault", "RateLimit", "SandboxClock", "SandboxError"]
 
-_HOMES = {"BankSyncSandbox": "server", "SandboxClock": "clock", "SandboxError": "errors"}
+_HOMES = {
+    "BankSyncSandbox": "server",
+    "Fault": "fault",
+    "RateLimit": "ratelimit",
+    "SandboxClock": "clock",
+    "SandboxError": "errors",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -1,6 +1,7 @@
 """HTTP in and out: a request becomes a call of the backend, its result or its refusal becomes a response.
 
-Edge (who may knock at all) → route → key → workspace → key scope → parameters → backend.
+Faults before → edge (who may knock at all) → route → key → rate limit → workspace → key scope → parameters → backend
+→ faults after → wire.
 """
 
 from __future__ import annotations
@@ -8,20 +9,19 @@ from __future__ import annotations
 import logging
 import re
 from dataclasses import dataclass
-from email.utils import format_datetime
 from typing import TYPE_CHECKING
 
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
 
+from airflow_provider_banksync.sandbox.answer import HTML, Answer, refusal_body
 from airflow_provider_banksync.sandbox.encoding import encode
 from airflow_provider_banksync.sandbox.errors import ApiError
 from airflow_provider_banksync.sandbox.journal import Journal, RequestRecord
 from airflow_provider_banksync.sandbox.operations import Call, Operation, Routes
 from airflow_provider_banksync.sandbox.params import read_body, read_query
+from airflow_provider_banksync.sandbox.wire import Wire
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from datetime import datetime
 
     from starlette.types import Receive, Scope, Send
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from airflow_provider_banksync.sandbox.auth import Keyring
     from airflow_provider_banksync.sandbox.backend import Backend
     from airflow_provider_banksync.sandbox.clock import SandboxClock
+    from airflow_provider_banksync.sandbox.fault import Fault
+    from airflow_provider_banksync.sandbox.faults import Faults, Strike
+    from airflow_provider_banksync.sandbox.ratelimit import RateLimiter
 
 log = logging.getLogger(__name__)
 
@@ -53,19 +56,14 @@ class _Exchange:
 
     request: Request
     now: datetime
+    method: str
+    path: str
+    workspace_id: str | None
     key_id: str | None = None
 
-    def reply(
-        self, status: int, envelope: Mapping[str, object], headers: Mapping[str, str] | None = None
-    ) -> Response:
-        return self.send(status, encode(envelope), "application/json", headers)
-
-    def send(
-        self, status: int, body: bytes, media_type: str, headers: Mapping[str, str] | None = None
-    ) -> Response:
-        # The sandbox's own time: whoever compares a job's createdAt with the Date header must find one clock.
-        dated = {"Date": format_datetime(self.now, usegmt=True), **(headers or {})}
-        return Response(body, status, dated, media_type)
+    @classmethod
+    def begin(cls, request: Request, now: datetime) -> _Exchange:
+        return cls(request, now, request.method, request.scope["path"], request.headers.get("x-workspace-id"))
 
 
 class SandboxApp:
@@ -77,6 +75,8 @@ class SandboxApp:
         keyring: Keyring,
         clock: SandboxClock,
         journal: Journal,
+        faults: Faults,
+        limiter: RateLimiter,
         *,
         block_default_user_agents: bool,
     ) -> None:
@@ -84,55 +84,77 @@ class SandboxApp:
         self._keyring = keyring
         self._clock = clock
         self._journal = journal
+        self._faults = faults
+        self._limiter = limiter
         self._block_default_user_agents = block_default_user_agents
         self._routes = Routes()
+        self.wire = Wire()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        exchange = _Exchange(Request(scope, receive), self._clock.now())
+        exchange = _Exchange.begin(Request(scope, receive), self._clock.now())
+        strike = self._faults.strike(exchange.method, exchange.path, exchange.workspace_id)
         try:
-            response = await self._answer(exchange)
+            answer = await self._struck(exchange, strike)
         except ClientDisconnect:
-            self._record(exchange, _HUNG_UP)
+            self._record(exchange, _HUNG_UP, strike.name)
             return
         # Written down before it is sent: who has the answer finds the request in the journal.
-        self._record(exchange, response.status_code)
-        await response(scope, receive, send)
+        self._record(exchange, answer.status, strike.name)
+        await self.wire.deliver(answer, self._clock.now(), scope, receive, send)
 
-    async def _answer(self, exchange: _Exchange) -> Response:
-        request = exchange.request
-        if self._block_default_user_agents and _is_default_agent(request.headers.get("user-agent", "")):
-            return exchange.send(
-                403, _BLOCKED_PAGE.encode(), "text/html; charset=UTF-8", {"Server": "cloudflare"}
-            )
-        found = self._routes.find(request.url.path)
+    async def _struck(self, exchange: _Exchange, strike: Strike) -> Answer:
+        """Answer, with what goes wrong before the work and after it."""
+        for fault in strike.before:
+            await self._pause(fault)
+            if fault.instead:
+                return fault.instead(self._clock.now())
+        answer = await self._answer(exchange)
+        for fault in strike.after:
+            await self._pause(fault)
+            if fault.instead:
+                return fault.instead(self._clock.now())
+            if fault.reshape:
+                answer = fault.reshape(answer)
+        return answer
+
+    async def _pause(self, fault: Fault) -> None:
+        if fault.pause:
+            await self.wire.pause(fault.pause)
+
+    async def _answer(self, exchange: _Exchange) -> Answer:
+        headers = exchange.request.headers
+        if self._block_default_user_agents and _is_default_agent(headers.get("user-agent", "")):
+            return Answer(403, _BLOCKED_PAGE.encode(), HTML, {"Server": "cloudflare"})
+        found = self._routes.find(exchange.path)
         if found is None:
-            return exchange.reply(404, _refusal("Not found"))
+            return Answer(404, refusal_body("Not found"))
         resource, path = found
-        operation = resource.operations.get(request.method)
+        operation = resource.operations.get(exchange.method)
         if operation is None:
             allowed = ", ".join(sorted(resource.operations))
-            return exchange.reply(405, _refusal("Method not allowed"), {"Allow": allowed})
+            return Answer(405, refusal_body("Method not allowed"), headers={"Allow": allowed})
         try:
             members = await self._perform(exchange, operation, path)
         except ApiError as error:
-            return exchange.reply(error.status, _refusal(error.message))
+            return Answer(error.status, encode(error.envelope()), headers=error.headers)
         except ClientDisconnect:
             raise
         except Exception:
-            log.exception("The sandbox has a bug: %s %s", request.method, request.url.path)
-            return exchange.reply(500, _refusal("Internal error of the sandbox; see its log"))
-        return exchange.reply(operation.status, {"success": True, **members})
+            log.exception("The sandbox has a bug: %s %s", exchange.method, exchange.path)
+            return Answer(500, refusal_body("Internal error of the sandbox; see its log"))
+        return Answer(operation.status, encode({"success": True, **members}))
 
     async def _perform(
         self, exchange: _Exchange, operation: Operation, path: dict[str, str]
     ) -> dict[str, object]:
         headers = exchange.request.headers
         credential = self._keyring.identify(
-            headers.get("x-api-key"), headers.get("authorization"), self._clock.now()
+            headers.get("x-api-key"), headers.get("authorization"), exchange.now
         )
         exchange.key_id = credential.id
-        caller = self._keyring.enter(credential, headers.get("x-workspace-id"))
+        self._limiter.admit(credential.id, exchange.now)
+        caller = self._keyring.enter(credential, exchange.workspace_id)
         caller.require(operation.needs)
         query = read_query(exchange.request.query_params.multi_items(), operation.query)
         body: dict[str, object] = {}
@@ -140,24 +162,20 @@ class SandboxApp:
             body = read_body(await exchange.request.body(), headers.get("content-type", ""), operation.fields)
         return operation.answer(Call(self._backend, caller, path, query, body))
 
-    def _record(self, exchange: _Exchange, status: int) -> None:
-        request = exchange.request
+    def _record(self, exchange: _Exchange, status: int, fault: str | None) -> None:
         self._journal.add(
             RequestRecord(
                 time=exchange.now,
-                method=request.method,
-                path=request.url.path,
-                query=dict(request.query_params),
-                workspace_id=request.headers.get("x-workspace-id"),
+                method=exchange.method,
+                path=exchange.path,
+                query=dict(exchange.request.query_params),
+                workspace_id=exchange.workspace_id,
                 key_id=exchange.key_id,
                 status=status,
+                fault=fault,
             )
         )
 
 
 def _is_default_agent(user_agent: str) -> bool:
     return not user_agent.strip() or _DEFAULT_AGENT.match(user_agent.strip()) is not None
-
-
-def _refusal(message: str) -> dict[str, object]:
-    return {"success": False, "error": message}

@@ -107,6 +107,12 @@ class Keyring:
             raise SandboxError("there is no such key to revoke")
         self._keys[secret].revoked = True
 
+    def id_of(self, secret: str) -> str:
+        """Give the id under which a key stands in the journal."""
+        if secret not in self._keys:
+            raise SandboxError("there is no such key; sandbox.api_key and sandbox.create_key() give keys")
+        return self._keys[secret].id
+
     def identify(self, api_key: str | None, authorization: str | None, now: datetime) -> Credential:
         """Find out whose key or session this is."""
         if api_key:

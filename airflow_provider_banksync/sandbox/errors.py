@@ -7,6 +7,8 @@ ApiError                an answer of the API: status and sentence, becomes {"suc
     ForbiddenError      403   the key lacks a scope, or its user's role is too low
     MissingError        404   no such thing, or deleted
     ConflictError       409   not now: a job runs, or has ended already
+    InvalidError        422   what was sent to be kept does not hold together; carries lists
+    TooManyError        429   more requests than the key may send; carries Retry-After
     ReauthError         503   the bank wants its owner to sign in again
 """
 
@@ -22,9 +24,14 @@ class ApiError(Exception):
 
     status = 500
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(message)
         self.message = message
+        self.headers = headers or {}
+
+    def envelope(self) -> dict[str, object]:
+        """Give the body of the answer."""
+        return {"success": False, "error": self.message}
 
 
 class BadRequestError(ApiError):
@@ -55,6 +62,27 @@ class ConflictError(ApiError):
     """The state of the thing forbids it at this moment."""
 
     status = 409
+
+
+class InvalidError(ApiError):
+    """What was sent does not hold together. ``errors`` stand in the way of it, ``warnings`` would not."""
+
+    status = 422
+
+    def __init__(self, errors: list[str], warnings: list[str]) -> None:
+        super().__init__("Validation failed")
+        self.errors = errors
+        self.warnings = warnings
+
+    def envelope(self) -> dict[str, object]:
+        """Give the body of the answer, with both lists."""
+        return {**super().envelope(), "errors": self.errors, "warnings": self.warnings}
+
+
+class TooManyError(ApiError):
+    """The key has sent more requests than it may."""
+
+    status = 429
 
 
 class ReauthError(ApiError):

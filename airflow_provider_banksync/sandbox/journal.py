@@ -27,7 +27,9 @@ class RequestRecord:
     key_id: str | None
     """None where the sender is unknown, or was turned away at the edge before anybody asked for a key."""
     status: int
-    """499 where the client hung up before it had sent its request."""
+    """499 where the client hung up before it had sent its request, 0 where a fault left it without an answer."""
+    fault: str | None = None
+    """Which faults of ``sandbox.faults`` happened to it and when, e.g. ``reset after``."""
 
 
 class Journal:

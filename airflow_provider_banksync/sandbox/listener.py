@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import logging
 import socket
 import threading
 from typing import TYPE_CHECKING
 
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from airflow_provider_banksync.sandbox.errors import SandboxError
+from airflow_provider_banksync.sandbox.wire import TRANSPORT
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp
+    from airflow_provider_banksync.sandbox.app import SandboxApp
 
 HOST = "127.0.0.1"
+_THREAD = "banksync-sandbox"
 PATIENCE = 10.0
 """Real seconds that starting, and stopping, may take."""
 
@@ -24,13 +28,15 @@ PATIENCE = 10.0
 class Listener:
     """Serves an application on a port of 127.0.0.1; port 0 finds a free one."""
 
-    def __init__(self, app: ASGIApp, port: int) -> None:
+    def __init__(self, app: SandboxApp, port: int) -> None:
         # Listening begins here, in the caller's thread: a port that is taken is the caller's error at once.
         self._socket = _listen(port)
         self.port: int = self._socket.getsockname()[1]
         self._server = _Server(app)
         self._failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name=f"banksync-sandbox-{self.port}", daemon=True)
+        for name in ("uvicorn.error", "uvicorn.asgi", "asyncio"):
+            logging.getLogger(name).addFilter(_QUIET)  # the same one again changes nothing
+        self._thread = threading.Thread(target=self._run, name=f"{_THREAD}-{self.port}", daemon=True)
 
     def start(self) -> None:
         """Serve; return once requests are answered."""
@@ -56,21 +62,45 @@ class Listener:
             self._server.ready.set()
 
 
+class _Protocol(H11Protocol):
+    """HTTP that lets the application at its connection, so that it can break it."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take a connection on."""
+        super().connection_made(transport)  # type: ignore[arg-type] # uvicorn narrows what asyncio gives
+        self.app_state = {**self.app_state, TRANSPORT: transport}
+
+
+class _Quiet(logging.Filter):
+    """Keeps what uvicorn and asyncio tell about a sandbox out of the caller's log, below warnings.
+
+    Only about a sandbox: other servers of the same process, Airflow's for instance, log as they did.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let through what is serious or is not ours."""
+        return record.levelno >= logging.WARNING or not (record.threadName or "").startswith(_THREAD)
+
+
+_QUIET = _Quiet()
+
+
 class _Server(uvicorn.Server):
     """uvicorn that says when it is up and that can be woken to stop, instead of being polled for both."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: SandboxApp) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
                 loop="asyncio",
-                http="h11",
+                http=_Protocol,
                 ws="none",
                 lifespan="off",
                 log_config=None,
                 access_log=False,
                 date_header=False,  # the sandbox has a clock of its own
                 server_header=False,
+                proxy_headers=False,  # who is calling is who is connected, and not whom a header names
                 timeout_keep_alive=60,
                 timeout_graceful_shutdown=1,
             )
@@ -78,9 +108,11 @@ class _Server(uvicorn.Server):
         self.ready = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopped = asyncio.Event()
+        self._wire = app.wire
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, then tell the thread that waits."""
+        self._wire.open()
         self._loop = asyncio.get_running_loop()
         await super().startup(sockets=sockets)
         self.ready.set()
@@ -95,6 +127,7 @@ class _Server(uvicorn.Server):
         When its server closes, asyncio drops a connection that it has accepted and not yet handed on, and uvicorn
         forgets one that arrives while it stops. So first nobody new is let in, and last whoever is left is cut off.
         """
+        self._wire.close()
         for listening in sockets or []:
             with contextlib.suppress(NotImplementedError):  # Windows' event loop accepts in another way
                 asyncio.get_running_loop().remove_reader(listening)

@@ -9,10 +9,12 @@ from airflow_provider_banksync.sandbox.auth import Keyring
 from airflow_provider_banksync.sandbox.backend import Backend
 from airflow_provider_banksync.sandbox.clock import SandboxClock
 from airflow_provider_banksync.sandbox.errors import SandboxError
+from airflow_provider_banksync.sandbox.faults import Faults
 from airflow_provider_banksync.sandbox.jobs import JobRules, Jobs
 from airflow_provider_banksync.sandbox.journal import Journal, RequestRecord
 from airflow_provider_banksync.sandbox.ledger import Ledger
 from airflow_provider_banksync.sandbox.pages import Pager
+from airflow_provider_banksync.sandbox.ratelimit import RateLimit, RateLimiter, Traffic
 from airflow_provider_banksync.sandbox.seed import Seed
 from airflow_provider_banksync.sandbox.world import World
 
@@ -48,6 +50,7 @@ class BankSyncSandbox:
     :param row_error_share: the share of feeds (0 to 1) whose completed jobs carry rows that were not written.
     :param failure_share: the share of feeds (0 to 1) whose jobs fail because their destination refuses.
     :param now: where the sandbox's clock starts (aware); the real time by default.
+    :param rate_limit: how many requests a key may send in a minute, or a ``RateLimit``; None for no limit.
     :param block_default_user_agents: answer like Cloudflare to who does not name itself: 403, error 1010.
     """
 
@@ -65,6 +68,7 @@ class BankSyncSandbox:
         row_error_share: float = 0.05,
         failure_share: float = 0.0,
         now: datetime | None = None,
+        rate_limit: RateLimit | int | None = None,
         block_default_user_agents: bool = True,
     ) -> None:
         _check_range("port", port, 0, 65_535)
@@ -84,6 +88,10 @@ class BankSyncSandbox:
         self._jobs = Jobs(root, self.clock, JobRules(job_seconds, row_error_share, failure_share))
         self._backend = Backend(self.world, self.clock, self._jobs, Pager(root, Ledger(root), page_size))
         self._journal = Journal()
+        self.faults = Faults()
+        """What shall go wrong: ``sandbox.faults.add(Fault.status(503), path="/v1/feeds/**", times=2)``."""
+        limit = RateLimit(rate_limit) if isinstance(rate_limit, int) else rate_limit
+        self._limiter = RateLimiter(limit, self.clock)
         self._block_default_user_agents = block_default_user_agents
         self._wanted_port = port
         self._listener: Listener | None = None
@@ -111,6 +119,8 @@ class BankSyncSandbox:
             self._keyring,
             self.clock,
             self._journal,
+            self.faults,
+            self._limiter,
             block_default_user_agents=self._block_default_user_agents,
         )
         listener = Listener(app, self._wanted_port)
@@ -168,6 +178,11 @@ class BankSyncSandbox:
     def clear_requests(self) -> None:
         """Forget the requests so far."""
         self._journal.clear()
+
+    def traffic(self, api_key: str | None = None) -> Traffic:
+        """Sum up the requests so far, of all keys or of one: how many, which, when, how many were refused with 429."""
+        key_id = None if api_key is None else self._keyring.id_of(api_key)
+        return self._limiter.traffic([each for each in self.requests if key_id in {None, each.key_id}])
 
     @property
     def jobs(self) -> list[Row]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shlex
@@ -333,3 +334,12 @@ def test_the_plugin_is_light_and_the_sandbox_knows_nothing_of_the_rest():
     """
     command = [sys.executable, "-c", textwrap.dedent(script)]
     subprocess.run(command, env=ENVIRONMENT, timeout=30, check=True)
+
+
+def test_a_sandbox_is_quiet_in_the_callers_log(caplog):
+    caplog.set_level(0)
+    logging.getLogger("uvicorn.error").info("another server of this process")
+    with BankSyncSandbox(portals=1) as sandbox:
+        requests.get(sandbox.url, headers={"User-Agent": "tests/1.0"}, timeout=5)
+    said = [record for record in caplog.records if not record.name.startswith("urllib3")]
+    assert [record.getMessage() for record in said] == ["another server of this process"]
