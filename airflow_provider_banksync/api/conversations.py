@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: How often a sync is asked for before its unknown outcome is given up, and the waits between.
-SYNC_ATTEMPTS = 4
-SYNC_WAIT = 2.0
+#: How often a write is tried before its unknown outcome is given up, and the first wait between.
+WRITE_ATTEMPTS = 4
+WRITE_WAIT = 2.0
 
 _R = TypeVar("_R")
 
@@ -60,55 +60,125 @@ def trigger_sync(
     """Start one sync, and never a second one.
 
     When the outcome of the POST is unknown (a timeout, a reset, a 5xx), the feed's jobs tell: one that was born since
-    the request went out is ours. Only when there is none is the POST sent again.
+    the request went out, by the API and for our dates, is ours. Only when there is none is the POST sent again.
 
-    :param clock: the driver's monotonic clock. The server's own clock (its ``Date`` header) judges when a job was
-        born, so the local time of day does not matter.
+    :param clock: the driver's monotonic clock.
     :raises BankSyncConflictError: a job of this feed is queued or running, and it is not ours.
     """
+
+    def ours(job: Row, born_since: bool | None) -> bool:
+        if job.get("type", "manual") != "manual" or not _same_dates(job, from_date, to_date):
+            return False
+        return jobs.is_active(job) if born_since is None else born_since
+
+    return (
+        yield from _post_once(
+            endpoints.trigger_sync(feed_id, from_date, to_date, workspace_id=workspace_id),
+            endpoints.list_jobs(feed_id, workspace_id=workspace_id),
+            ours,
+            clock,
+        )
+    )
+
+
+def create(post: Call[Row], listing: Call[list[Row]], *, name: object, clock: Clock) -> Conversation[Row]:
+    """Create one feed or enrichment, and never a second one; unknown outcomes are looked up in the listing.
+
+    :param name: what the new one is named, to tell it from others that were born in the meantime.
+    :param clock: the driver's monotonic clock.
+    """
+
+    def ours(row: Row, born_since: bool | None) -> bool:
+        return row.get("name") == name and born_since is True
+
+    return (yield from _post_once(post, listing, ours, clock))
+
+
+def _post_once(
+    post: Call[Row], listing: Call[list[Row]], ours: Callable[[Row, bool | None], bool], clock: Clock
+) -> Conversation[Row]:
+    """Send a POST that must not be repeated; where its outcome is unknown, look for what it may have made.
+
+    The server's own clock (the ``Date`` header of the listing) judges when a row was born, so that the local time of
+    day does not matter: the request went out no earlier than that, less the time that has passed since. Without that
+    header nobody can say that the POST did nothing, so it is not sent again.
+
+    :param ours: tells, from a row and whether it was born since (None where that cannot be known), if it is ours.
+    """
     started = clock()
-    post = endpoints.trigger_sync(feed_id, from_date, to_date, workspace_id=workspace_id)
     in_doubt = False
-    for attempt in range(1, SYNC_ATTEMPTS + 1):
+    for attempt in range(1, WRITE_ATTEMPTS + 1):
         try:
             reply: Reply[Row] = yield Send(post)
         except BankSyncError as error:
             if not (error.ambiguous or (in_doubt and isinstance(error, BankSyncConflictError))):
                 raise
-            log.warning("%s Whether the sync was started is unknown; asking for the feed's jobs.", error)
+            log.warning("%s Whether it was done is unknown; looking.", error)
             failure = error
         else:
             return reply.value
-        listing: Reply[list[Row]] = yield Send(endpoints.list_jobs(feed_id, workspace_id=workspace_id))
-        job = _born_since(listing, listing.received - started, from_date, to_date)
-        if job is not None:
-            log.info("The sync had been started: it is job %s.", job.get("id"))
-            return job
-        if isinstance(failure, BankSyncConflictError) or attempt == SYNC_ATTEMPTS:
+        rows: Reply[list[Row]] = yield Send(listing)
+        earliest = None if rows.date is None else rows.date - (rows.received - started)
+        for row in rows.value:
+            if ours(row, _born_since(row, earliest)):
+                log.info("It was done: %s.", row.get("id"))
+                return row
+        if isinstance(failure, BankSyncConflictError) or earliest is None or attempt == WRITE_ATTEMPTS:
             raise failure
         in_doubt = True
-        yield Wait(SYNC_WAIT * attempt)
+        yield Wait(WRITE_WAIT * attempt)
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
-def _born_since(
-    listing: Reply[list[Row]], elapsed: float, from_date: str | None, to_date: str | None
-) -> Row | None:
-    """Return the newest job that our request may have created: by the API, for our dates, since then.
-
-    Without the server's clock, only a job that still runs can be taken for ours.
-    """
-    earliest = None if listing.date is None else listing.date - elapsed
-    for job in listing.value:
-        if job.get("type", "manual") != "manual" or not _same_dates(job, from_date, to_date):
+def delete(call: Call[Any]) -> Conversation[None]:
+    """Delete one thing; that it is gone after a first try whose answer was lost is a success."""
+    in_doubt = False
+    for attempt in range(1, WRITE_ATTEMPTS + 1):
+        try:
+            yield Send(call)
+        except BankSyncNotFoundError:
+            if not in_doubt:
+                raise
+        except BankSyncError as error:
+            if not error.ambiguous or attempt == WRITE_ATTEMPTS:
+                raise
+            in_doubt = True
+            yield Wait(WRITE_WAIT * attempt)
             continue
-        born = codec.parse_instant(job.get("createdAt"))
-        if earliest is None or born is None:
-            if jobs.is_active(job):
-                return job
-        elif born >= earliest:
-            return job
-    return None
+        return
+
+
+def cancel_job(feed_id: str, job_id: str, *, workspace_id: str | None = None) -> Conversation[Row]:
+    """Cancel a job and return it as it is then; a first try whose answer was lost may have done it.
+
+    :raises BankSyncConflictError: the job had ended already.
+    """
+    cancel = endpoints.cancel_job(feed_id, job_id, workspace_id=workspace_id)
+    look = endpoints.get_job(feed_id, job_id, workspace_id=workspace_id)
+    in_doubt = False
+    for attempt in range(1, WRITE_ATTEMPTS + 1):
+        reply: Reply[Row]
+        try:
+            reply = yield Send(cancel)
+        except BankSyncConflictError:
+            if not in_doubt:
+                raise
+            reply = yield Send(look)
+            if reply.value.get("status") != jobs.JobStatus.CANCELLED:
+                raise
+        except BankSyncError as error:
+            if not error.ambiguous or attempt == WRITE_ATTEMPTS:
+                raise
+            in_doubt = True
+            yield Wait(WRITE_WAIT * attempt)
+            continue
+        return reply.value
+    raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def _born_since(row: Row, earliest: float | None) -> bool | None:
+    born = codec.parse_instant(row.get("createdAt"))
+    return None if born is None or earliest is None else born >= earliest
 
 
 def _same_dates(job: Row, from_date: str | None, to_date: str | None) -> bool:

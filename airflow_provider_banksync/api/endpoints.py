@@ -6,17 +6,20 @@ Each function returns a `Call`, which either client sends. Source: the contract 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from airflow_provider_banksync.api import codec
-from airflow_provider_banksync.api.messages import Call, Request, Row
+from airflow_provider_banksync.api.messages import Call, Page, Request, Row
 from airflow_provider_banksync.exceptions import BankSyncConfigError, BankSyncResponseError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 SCOPES = ("self", "family")
+#: The contract's limit on the records of one preview.
+MOST_PREVIEWED = 50
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 
 
@@ -52,6 +55,21 @@ def _days(from_date: str | None, to_date: str | None) -> tuple[str | None, str |
     return first, last
 
 
+def _limit(limit: int | None) -> int | None:
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+        raise BankSyncConfigError(f"limit must be a whole number of at least 1, not {limit!r}.")
+    return limit
+
+
+def _body(body: object) -> bytes:
+    if not isinstance(body, dict) or not body:
+        raise BankSyncConfigError(f"body must be a dict with the fields to write, not {body!r}.")
+    try:
+        return codec.dumps(body)
+    except TypeError as error:
+        raise BankSyncConfigError(f"body holds what JSON cannot: {error}.") from error
+
+
 def _query(pairs: Iterable[tuple[str, str | int | None]]) -> tuple[tuple[str, str], ...]:
     return tuple((name, str(value)) for name, value in pairs if value is not None)
 
@@ -60,6 +78,21 @@ def _get(
     operation: str, path: str, workspace_id: str | None, query: tuple[tuple[str, str], ...] = ()
 ) -> Request:
     return Request(operation, "GET", path, query, workspace_id=workspace_id)
+
+
+def _write(
+    operation: str, method: str, path: str, workspace_id: str | None, body: Row, *, repeatable: bool = True
+) -> Request:
+    return Request(operation, method, path, (), _body(body), workspace_id, repeatable)
+
+
+def _delete(operation: str, path: str, workspace_id: str | None) -> Request:
+    """Make a request that does no harm twice, but whose second answer differs: `conversations.delete` knows."""
+    return Request(operation, "DELETE", path, workspace_id=workspace_id, repeatable=False)
+
+
+def _nothing(_: Row) -> None:
+    return None
 
 
 def _object(envelope: Row) -> Row:
@@ -74,6 +107,15 @@ def _rows(envelope: Row) -> list[Row]:
     if not isinstance(data, list) or not all(isinstance(row, dict) for row in data):
         raise BankSyncResponseError("the answer's data is not a list of objects.")
     return data
+
+
+def _page(envelope: Row) -> Page:
+    meta = envelope.get("meta")
+    meta = meta if isinstance(meta, dict) else {}
+    cursor = meta.get("cursor")
+    return Page(
+        _rows(envelope), cursor if isinstance(cursor, str) and cursor else None, meta.get("hasMore") is True
+    )
 
 
 def _family_rows(envelope: Row) -> list[Row]:
@@ -141,6 +183,74 @@ def get_account(bank_id: str, account_id: str, *, workspace_id: str | None = Non
     return Call(_get("getAccount", _account_path(bank_id, account_id), workspace_id), _object)
 
 
+def get_balance(bank_id: str, account_id: str, *, workspace_id: str | None = None) -> Call[Row]:
+    """The account's balance, asked from the bank at this moment."""
+    return Call(_get("getBalance", _account_path(bank_id, account_id, "/balances"), workspace_id), _object)
+
+
+def list_holdings(bank_id: str, account_id: str, *, workspace_id: str | None = None) -> Call[list[Row]]:
+    """Positions of an investment account."""
+    return Call(_get("listHoldings", _account_path(bank_id, account_id, "/holdings"), workspace_id), _rows)
+
+
+def get_loan(bank_id: str, account_id: str, *, workspace_id: str | None = None) -> Call[Row]:
+    """The account's loan; 404 where it carries none."""
+    return Call(_get("getLoan", _account_path(bank_id, account_id, "/loan"), workspace_id), _object)
+
+
+def list_trades(
+    bank_id: str,
+    account_id: str,
+    from_date: str | None = None,
+    to_date: str | None = None,
+    *,
+    workspace_id: str | None = None,
+) -> Call[list[Row]]:
+    """Trades of an investment account; without dates, those of the last 90 days."""
+    first, last = _days(from_date, to_date)
+    path = _account_path(bank_id, account_id, "/trades")
+    return Call(_get("listTrades", path, workspace_id, _query([("from", first), ("to", last)])), _rows)
+
+
+def list_transactions(
+    bank_id: str,
+    account_id: str,
+    from_date: str | None = None,
+    to_date: str | None = None,
+    cursor: str | None = None,
+    *,
+    workspace_id: str | None = None,
+) -> Call[Page]:
+    """One page of transactions: by dates, or by a cursor, which goes alone."""
+    first, last = _days(from_date, to_date)
+    if cursor and (first or last):
+        raise BankSyncConfigError(
+            "give either cursor or from_date and to_date: a cursor carries its own window."
+        )
+    path = _account_path(bank_id, account_id, "/transactions")
+    query = _query([("cursor", cursor or None), ("from", first), ("to", last)])
+    return Call(_get("listTransactions", path, workspace_id, query), _page)
+
+
+def next_page(page: Page, call: Call[Page]) -> Call[Page] | None:
+    """Return the call for the page after this one; None after the last.
+
+    :param call: the call that gave `page`.
+    :raises BankSyncResponseError: the API says that there is more but gives no way to it, or the way back to here.
+    """
+    if not page.has_more:
+        return None
+    if not page.cursor or ("cursor", page.cursor) in call.request.query:
+        what = "the same cursor again" if page.cursor else "no cursor"
+        raise BankSyncResponseError(
+            f"the API says that there are more transactions, but gives {what}.",
+            hint="What was read so far is not complete; report it to BankSync.",
+            method=call.request.method,
+            path=call.request.path,
+        )
+    return Call(replace(call.request, query=(("cursor", page.cursor),)), call.parse)
+
+
 # --- feeds ---
 
 
@@ -152,6 +262,28 @@ def list_feeds(scope: str = "self", *, workspace_id: str | None = None) -> Call[
 def get_feed(feed_id: str, *, workspace_id: str | None = None) -> Call[Row]:
     """One feed."""
     return Call(_get("getFeed", f"/v1/feeds/{_id('feed_id', feed_id)}", workspace_id), _object)
+
+
+def create_feed(body: Row, *, workspace_id: str | None = None) -> Call[Row]:
+    """Create a feed. Not to be repeated blindly: `conversations.create` is the way to call it."""
+    return Call(_write("createFeed", "POST", "/v1/feeds", workspace_id, body, repeatable=False), _object)
+
+
+def update_feed(feed_id: str, body: Row, *, workspace_id: str | None = None) -> Call[Row]:
+    """Replace the given fields of a feed; ``source`` and ``dataType`` cannot be changed."""
+    path = f"/v1/feeds/{_id('feed_id', feed_id)}"
+    return Call(_write("updateFeed", "PUT", path, workspace_id, body), _object)
+
+
+def delete_feed(feed_id: str, *, workspace_id: str | None = None) -> Call[None]:
+    """Delete a feed; the answer has no data."""
+    return Call(_delete("deleteFeed", f"/v1/feeds/{_id('feed_id', feed_id)}", workspace_id), _nothing)
+
+
+def trigger_learn(feed_id: str, *, workspace_id: str | None = None) -> Call[Row]:
+    """Have the feed's memory enrichment learn from what its destination holds now; answers that it was dispatched."""
+    path = f"/v1/feeds/{_id('feed_id', feed_id)}/learn"
+    return Call(Request("triggerLearn", "POST", path, workspace_id=workspace_id, repeatable=False), _object)
 
 
 def trigger_sync(
@@ -172,9 +304,7 @@ def list_jobs(
     feed_id: str, status: str | None = None, limit: int | None = None, *, workspace_id: str | None = None
 ) -> Call[list[Row]]:
     """Jobs of a feed, newest first: the newest 20 unless `limit` says otherwise."""
-    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
-        raise BankSyncConfigError(f"limit must be a whole number of at least 1, not {limit!r}.")
-    query = _query([("limit", limit), ("status", status or None)])
+    query = _query([("limit", _limit(limit)), ("status", status or None)])
     return Call(_get("listJobs", f"/v1/feeds/{_id('feed_id', feed_id)}/jobs", workspace_id, query), _rows)
 
 
@@ -194,7 +324,7 @@ def cancel_job(feed_id: str, job_id: str, *, workspace_id: str | None = None) ->
     )
 
 
-# --- enrichments and integrations ---
+# --- enrichments, integrations, links ---
 
 
 def list_enrichments(*, workspace_id: str | None = None) -> Call[list[Row]]:
@@ -202,6 +332,57 @@ def list_enrichments(*, workspace_id: str | None = None) -> Call[list[Row]]:
     return Call(_get("listEnrichments", "/v1/enrichments", workspace_id), _rows)
 
 
+def _enrichment_path(enrichment_id: str) -> str:
+    return f"/v1/enrichments/{_id('enrichment_id', enrichment_id)}"
+
+
+def get_enrichment(enrichment_id: str, *, workspace_id: str | None = None) -> Call[Row]:
+    """One enrichment."""
+    return Call(_get("getEnrichment", _enrichment_path(enrichment_id), workspace_id), _object)
+
+
+def create_enrichment(body: Row, *, workspace_id: str | None = None) -> Call[Row]:
+    """Create an enrichment. Not to be repeated blindly: `conversations.create` is the way to call it."""
+    request = _write("createEnrichment", "POST", "/v1/enrichments", workspace_id, body, repeatable=False)
+    return Call(request, _object)
+
+
+def update_enrichment(enrichment_id: str, body: Row, *, workspace_id: str | None = None) -> Call[Row]:
+    """Replace the given fields of an enrichment."""
+    return Call(
+        _write("updateEnrichment", "PUT", _enrichment_path(enrichment_id), workspace_id, body), _object
+    )
+
+
+def delete_enrichment(enrichment_id: str, *, workspace_id: str | None = None) -> Call[None]:
+    """Delete an enrichment; the answer has no data."""
+    return Call(_delete("deleteEnrichment", _enrichment_path(enrichment_id), workspace_id), _nothing)
+
+
+def preview_enrichment(feed_id: str, records: list[Row], *, workspace_id: str | None = None) -> Call[Row]:
+    """Show what the feed's enrichments would do to up to 50 records; changes nothing, so it may be repeated."""
+    if not isinstance(records, list) or not 1 <= len(records) <= MOST_PREVIEWED:
+        raise BankSyncConfigError(f"records must be a list of 1 to {MOST_PREVIEWED} records.")
+    path = f"/v1/feeds/{_id('feed_id', feed_id)}/enrich/preview"
+    return Call(_write("previewEnrichment", "POST", path, workspace_id, {"records": records}), _object)
+
+
 def list_integrations(scope: str = "self", *, workspace_id: str | None = None) -> Call[list[Row]]:
     """Destinations (Notion, Google Sheets, Airtable) of one workspace, or of the family."""
     return _scoped("listIntegrations", "/v1/integrations", scope, workspace_id)
+
+
+def delete_integration(integration_id: str, *, workspace_id: str | None = None) -> Call[None]:
+    """Delete a destination."""
+    path = f"/v1/integrations/{_id('integration_id', integration_id)}"
+    return Call(_delete("deleteIntegration", path, workspace_id), _nothing)
+
+
+def delete_bank(bank_id: str, *, workspace_id: str | None = None) -> Call[None]:
+    """Delete a bank connection."""
+    return Call(_delete("deleteBank", f"/v1/banks/{_id('bank_id', bank_id)}", workspace_id), _nothing)
+
+
+def create_bank_link(body: Row, *, workspace_id: str | None = None) -> Call[Row]:
+    """Ask for a hosted page where a person connects a bank. A link that nobody follows does nothing: repeatable."""
+    return Call(_write("createBankLink", "POST", "/v1/banks/link", workspace_id, body), _object)

@@ -51,6 +51,19 @@ class Call(Generic[T]):
 
 
 @dataclass(frozen=True)
+class Page:
+    """One page of transactions.
+
+    :param cursor: where the next page, or after the last page the next incremental read, begins; None when the API
+        gave none.
+    """
+
+    rows: list[Row]
+    cursor: str | None
+    has_more: bool
+
+
+@dataclass(frozen=True)
 class Reply(Generic[T]):
     """The result of a call, and when it came.
 

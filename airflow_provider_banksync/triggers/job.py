@@ -86,14 +86,14 @@ class BankSyncJobTrigger(BaseTrigger):
 
     async def on_kill(self) -> None:
         """Cancel the job that nobody waits for any more. A mere restart of the triggerer does not come here."""
-        from airflow_provider_banksync.api import endpoints
+        from airflow_provider_banksync.api import conversations
         from airflow_provider_banksync.exceptions import BankSyncError
 
         if not self.cancel_on_kill:
             return
         try:
             async with await self._client() as client:
-                await client.send(endpoints.cancel_job(self.feed_id, self.job_id))
+                await client.run(conversations.cancel_job(self.feed_id, self.job_id))
         except BankSyncError as error:
             self.log.warning("Could not cancel job %s of feed %s: %s", self.job_id, self.feed_id, error)
         else:

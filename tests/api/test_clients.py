@@ -188,10 +188,10 @@ def test_a_conflict_at_once_is_somebody_elses_job(
 def test_an_outcome_that_stays_unknown_is_an_error_in_bounded_tries(
     face: Face, server: ScriptedServer, config: ClientConfig
 ) -> None:
-    server.script = [RESET, jobs_at(server)] * conversations.SYNC_ATTEMPTS
+    server.script = [RESET, jobs_at(server)] * conversations.WRITE_ATTEMPTS
     with pytest.raises(x.BankSyncConnectionError):
         face.run(config, conversations.trigger_sync("f", clock=time.monotonic))
-    assert [seen.method for seen in server.seen].count("POST") == conversations.SYNC_ATTEMPTS
+    assert [seen.method for seen in server.seen].count("POST") == conversations.WRITE_ATTEMPTS
 
 
 # --- waiting for a job ---

@@ -123,8 +123,8 @@ def test_the_servers_words_are_fit_for_a_log(words: str, shown: str) -> None:
 
 
 @pytest.mark.parametrize("status", [500, 502, 504, 520])
-def test_only_a_post_may_have_done_its_work(status: int) -> None:
-    for call, ambiguous in ((BANKS, False), (SYNC, True), (endpoints.cancel_job("f", "j"), False)):
+def test_only_a_write_may_have_done_its_work(status: int) -> None:
+    for call, ambiguous in ((BANKS, False), (SYNC, True), (endpoints.cancel_job("f", "j"), True)):
         with pytest.raises(x.BankSyncServerError) as caught:
             decode(call, status, failure())
         assert caught.value.ambiguous is ambiguous

@@ -36,7 +36,7 @@ CANCEL = endpoints.cancel_job("f", "j").request
 )
 def test_decision(error: Exception, read: bool, write: bool) -> None:
     assert retry.should_retry(READ, error) is read
-    assert retry.should_retry(CANCEL, error) is read
+    assert retry.should_retry(CANCEL, error) is write
     assert retry.should_retry(WRITE, error) is write
 
 

@@ -7,12 +7,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.conftest import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 RunDag = Callable[..., dict[str, Any]]
 
@@ -41,7 +43,9 @@ def run_dag(airflow_db: None, tmp_path: Path) -> RunDag:
             check=False,
         )
         result = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
-        assert result, f"no result; exit status {done.returncode}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+        assert result, (
+            f"no result; exit status {done.returncode}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+        )
         told: dict[str, Any] = json.loads(result[0].removeprefix("RESULT "))
         told["log"] = done.stdout + done.stderr
         return told

@@ -6,6 +6,7 @@ In a process of its own: Airflow's imports and warnings stay there, and the run 
 from __future__ import annotations
 
 import json
+import operator
 import runpy
 import sys
 from typing import Any
@@ -30,17 +31,18 @@ def main(path: str, conf: str) -> None:
 
 def xcoms(ti: Any) -> dict[str, Any]:
     """The XComs of one task instance, as they were stored."""
-    try:
-        from airflow.models.xcom import XComModel as Model
-    except ImportError:
-        from airflow.models.xcom import XCom as Model
+    from airflow.models import xcom
     from airflow.utils.session import create_session
 
+    if hasattr(xcom, "XComModel"):
+        model, value = xcom.XComModel, xcom.XComModel.deserialize_value
+    else:  # Airflow 2 has decoded the value by the time the row is read
+        model, value = xcom.XCom, operator.attrgetter("value")
     with create_session() as session:
-        rows = session.query(Model).filter_by(
+        rows = session.query(model).filter_by(
             dag_id=ti.dag_id, run_id=ti.run_id, task_id=ti.task_id, map_index=ti.map_index
         )
-        return {row.key: Model.deserialize_value(row) for row in rows}
+        return {row.key: value(row) for row in rows}
 
 
 if __name__ == "__main__":

@@ -8,15 +8,18 @@ import os
 import subprocess
 import sys
 from decimal import Decimal
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_banksync.sandbox import BankSyncSandbox
 from tests.conftest import ROOT
-from tests.dags.conftest import RunDag
 from tests.hooks.test_hook import family_feed, truth
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from airflow_provider_banksync.sandbox import BankSyncSandbox
+    from tests.dags.conftest import RunDag
 
 EXAMPLES = sorted(path.name for path in (ROOT / "example_dags").glob("*.py"))
 EXPORTED = ("banks", "feeds", "integrations", "accounts")
@@ -55,9 +58,7 @@ def states(told: dict[str, Any], task_id: str) -> list[str]:
 
 def accounts(sandbox: BankSyncSandbox, workspace_id: str) -> list[dict[str, Any]]:
     banks = truth(sandbox, "/v1/banks", workspace_id)
-    return [
-        row for bank in banks for row in truth(sandbox, f"/v1/banks/{bank['id']}/accounts", workspace_id)
-    ]
+    return [row for bank in banks for row in truth(sandbox, f"/v1/banks/{bank['id']}/accounts", workspace_id)]
 
 
 def check_export(sandbox: BankSyncSandbox, export: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -36,6 +37,7 @@ def test_the_dag_works_when_pasted(banksync_sandbox: BankSyncSandbox, airflow_db
         text=True,
         timeout=120,
         cwd=ROOT,
+        env={**os.environ, "AIRFLOW__CORE__DAGS_FOLDER": str(tmp_path)},
         check=False,
     )
     assert '"state": "success"' in done.stdout, done.stdout[-3000:] + done.stderr[-3000:]
@@ -53,7 +55,7 @@ def test_the_connection_works_when_pasted(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_every_command_is_a_target_of_the_makefile() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    commands = set(re.findall(r"make ([a-z]+)", README))
+    commands = set(re.findall(r"(?:`|\$ )make ([a-z]+)", README))
     assert {"demo", "test", "ui"} <= commands
     assert all(re.search(rf"^{command}:", makefile, re.MULTILINE) for command in commands)
 
