@@ -136,7 +136,8 @@ class AirflowApi:
             map_index=task.map_index,
             full_content="true",
         )
-        return [_log_line(entry) for entry in entries["content"]]
+        lines = [_log_line(entry) for entry in entries["content"] if "timestamp" in entry]
+        return [line for line in lines if "::group::" not in line and "::endgroup::" not in line]
 
     def _get(self, path: str, *parts: str, **query: Any) -> dict[str, Any]:
         return self._checked(self._session.get(self._url(path, *parts), params=query, timeout=TIMEOUT))
@@ -155,8 +156,6 @@ class AirflowApi:
         return body
 
 
-def _log_line(entry: str | dict[str, Any]) -> str:
-    if isinstance(entry, str):
-        return entry
+def _log_line(entry: dict[str, Any]) -> str:
     errors = [f"{each.get('exc_type')}: {each.get('exc_value')}" for each in entry.get("error_detail") or []]
     return " ".join([str(entry.get("level", "")).upper(), str(entry.get("event", "")), *errors]).strip()

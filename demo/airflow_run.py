@@ -10,7 +10,7 @@ import requests
 
 from demo.airflow_rest import AirflowApi
 from demo.errors import DemoError
-from demo.progress import count, exports, syncs
+from demo.progress import all_listed, count, exports, syncs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,11 +105,11 @@ class AirflowRun:
 
     def _show(self, tasks: list[TaskInstance], told: set[str], describe: Callable[[int], str]) -> None:
         sync, export = count(syncs(tasks)), count(exports(tasks))
-        if sync.total:
+        if listed := all_listed(tasks):
             self._tell_once(told, "feeds listed", describe(sync.total))
-        if sync.complete:
+        if listed and sync.complete:
             self._tell_once(told, "syncs ended", f"{sync.done} done, {sync.failed} failed")
-        elif sync.total:
+        elif listed:
             self.console.status("syncs", str(sync))
         if export.complete:
             self._tell_once(told, "exports ended", f"{export.done} done, {export.failed} failed")

@@ -11,7 +11,7 @@ from typing import TextIO
 
 WIDTH = 100
 STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
-LABEL_WIDTH = 16
+LABEL_WIDTH = 14
 PREFIX_WIDTH = LABEL_WIDTH + len("[9999.9 s]  ") + 1
 
 

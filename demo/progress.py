@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 
     from demo.airflow_rest import TaskInstance
 
-LIST_OPERATOR = "BankSyncListOperator"
 SYNC_OPERATOR = "BankSyncTriggerSyncOperator"
 EXPORT_OPERATOR = "BankSyncToObjectStorageOperator"
 
@@ -48,8 +47,8 @@ class Counts:
 
     def __str__(self) -> str:
         return (
-            f"{self.started} of {self.total} started: {self.waiting} waiting in the triggerer, "
-            f"{self.in_worker} in a worker, {self.done} done, {self.failed} failed"
+            f"{self.started}/{self.total} started, {self.waiting} in the triggerer, "
+            f"{self.done} done, {self.failed} failed"
         )
 
 
@@ -72,11 +71,12 @@ def syncs(tasks: Iterable[TaskInstance]) -> list[TaskInstance]:
     return [task for task in tasks if task.operator == SYNC_OPERATOR and task.map_index >= 0]
 
 
+def all_listed(tasks: Iterable[TaskInstance]) -> bool:
+    """Say whether every feed has its sync task: a mapped task that still awaits its list is one without a number."""
+    found = [task for task in tasks if task.operator == SYNC_OPERATOR]
+    return bool(found) and all(task.map_index >= 0 or task.state in DONE | FAILED for task in found)
+
+
 def exports(tasks: Iterable[TaskInstance]) -> list[TaskInstance]:
     """Pick the export tasks, one for each resource."""
     return [task for task in tasks if task.operator == EXPORT_OPERATOR]
-
-
-def listings(tasks: Iterable[TaskInstance]) -> list[TaskInstance]:
-    """Pick the tasks that list feeds."""
-    return [task for task in tasks if task.operator == LIST_OPERATOR]

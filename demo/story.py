@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from demo.family import Family
     from demo.places import Places
 
-# long enough for all syncs to wait at the same time, short enough for somebody who watches
-JOB_SECONDS = (13.0, 22.0)
 LOGS_SHOWN = 3
 LOG_LINES = 12
 
@@ -77,7 +75,10 @@ class Demo:
         options = self.options
         try:
             sandbox = sandbox_class(
-                portals=options.portals, seed=options.seed, broken_banks=1, job_seconds=JOB_SECONDS
+                portals=options.portals,
+                seed=options.seed,
+                broken_banks=1,
+                job_seconds=job_seconds(options.portals),
             )
             sandbox.start()
         except RuntimeError as error:  # the sandbox says in a sentence what keeps it from starting
@@ -116,7 +117,13 @@ class Demo:
         tell(self.console, story)
         if story.problems:
             self._show_logs(airflow, finished, story)
-        self._farewell(airflow)
+        self.console.line()
+        if self.options.ui:
+            self._stay_up(airflow)
+        elif not story.problems:
+            self.console.line(
+                "Next: `make ui` does the same and leaves Airflow's web UI up to click through."
+            )
         return 1 if story.problems else 0
 
     def _examine(
@@ -136,8 +143,9 @@ class Demo:
             lambda task, key: airflow.api.xcom(DAG_ID, finished.run_id, task, key),
         )
         export = verify(places.export, family)
+        verdict = f"{len(export.problems)} things are wrong" if export.problems else "all equal"
         self.console.milestone(
-            "checked", f"{plural(len(export.files), 'file')}, every row held against the sandbox"
+            "checked", f"{plural(len(export.files), 'file')} against the sandbox: {verdict}"
         )
         return Story(
             family=family,
@@ -163,6 +171,10 @@ class Demo:
             self.console.line(f"Last lines of the log of {task.task_id} (map index {task.map_index}):")
             for line in airflow.api.log(DAG_ID, finished.run_id, task)[-LOG_LINES:]:
                 self.console.line(f"  {line}")
+        self.console.line()
+        self.console.line(
+            f"All logs: {shown(story.places.logs)} and {shown(story.places.airflow_home / 'logs')}"
+        )
 
     def _show_login(self, airflow: AirflowRun) -> None:
         address = f"{airflow.api.base_url}/dags/{DAG_ID}"
@@ -170,13 +182,7 @@ class Demo:
             "web UI", f"{address}   user {self.login.user}, password {self.login.password}"
         )
 
-    def _farewell(self, airflow: AirflowRun) -> None:
-        self.console.line()
-        if not self.options.ui:
-            self.console.line(
-                "Next: `make ui` does the same and leaves Airflow's web UI up to click through."
-            )
-            return
+    def _stay_up(self, airflow: AirflowRun) -> None:
         self._show_login(airflow)
         self.console.line("Airflow and the sandbox stay up until you press Ctrl-C.")
         try:
@@ -210,6 +216,12 @@ def prerequisites() -> type[Any]:
     if not (DAGS_FOLDER / f"{DAG_ID}.py").is_file():
         raise DemoError(f"{shown(DAGS_FOLDER)}/{DAG_ID}.py, the DAG that the demo runs, is not there.")
     return BankSyncSandbox
+
+
+def job_seconds(portals: int) -> tuple[float, float]:
+    """Choose how long jobs take: until all have been started, so that all wait at the same time, and little longer."""
+    shortest = max(13.0, 1.8 * (portals - 4))
+    return shortest, shortest + 9.0
 
 
 def _describe(family: Family, feeds: int) -> str:

@@ -48,29 +48,37 @@ class Export:
 
 def verify(folder: Path, family: Family) -> Export:
     """Read every file and compare."""
-    files: list[ExportedFile] = []
-    problems: list[str] = []
+    export = Export([], [])
     for resource in RESOURCES:
         base = folder / f"resource={resource}"
+        if not (base / MANIFEST).is_file():
+            export.problems.append(
+                f"{resource}: there is no {MANIFEST}, so the export does not count as complete."
+            )
+            continue
         found = sorted(base.glob("workspace_id=*/**/part-*"))
-        problems += _check_manifest(base, found)
-        rows: dict[str, list[Row]] = {}
-        for path in found:
-            workspace_id = path.relative_to(base).parts[0].removeprefix("workspace_id=")
-            try:
-                content = _read(path)
-            except ValueError as error:
-                problems.append(f"{path} has a line that is not JSON: {error}")
-                continue
-            rows.setdefault(workspace_id, []).extend(content)
-            files.append(ExportedFile(resource, workspace_id, path, len(content), path.stat().st_size))
-        for workspace_id in family.names.keys() | rows.keys():
+        export.problems.extend(f"{resource}: {each}" for each in _check_manifest(base, found))
+        rows = _load(export, resource, base, found)
+        for workspace_id in [*family.names, *sorted(rows.keys() - family.names.keys())]:
             name = family.names.get(workspace_id, f"the unknown workspace {workspace_id}")
             served = family.rows[resource].get(workspace_id, [])
-            problems += [
-                f"{resource} of {name}: {each}" for each in _compare(rows.get(workspace_id, []), served)
-            ]
-    return Export(files, problems)
+            complaints = _compare(rows.get(workspace_id, []), served)
+            export.problems.extend(f"{resource} of {name}: {each}" for each in complaints)
+    return export
+
+
+def _load(export: Export, resource: str, base: Path, found: Sequence[Path]) -> dict[str, list[Row]]:
+    rows: dict[str, list[Row]] = {}
+    for path in found:
+        workspace_id = path.relative_to(base).parts[0].removeprefix("workspace_id=")
+        try:
+            content = _read(path)
+        except ValueError as error:
+            export.problems.append(f"{resource}: {path} has a line that is not JSON: {error}")
+            continue
+        rows.setdefault(workspace_id, []).extend(content)
+        export.files.append(ExportedFile(resource, workspace_id, path, len(content), path.stat().st_size))
+    return rows
 
 
 def _read(path: Path) -> list[Row]:
@@ -105,13 +113,13 @@ def _some(ids: set[str]) -> str:
 def _check_manifest(base: Path, found: Sequence[Path]) -> Iterator[str]:
     try:
         manifest: dict[str, Any] = json.loads((base / MANIFEST).read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        yield f"{base.name} has no readable {MANIFEST}, so it does not count as complete: {error}"
+    except ValueError as error:
+        yield f"{MANIFEST} cannot be read, so the export does not count as complete: {error}"
         return
     listed = {entry["path"]: entry for entry in manifest["files"]}
     names = {path.relative_to(base).as_posix(): path for path in found}
     if differing := listed.keys() ^ names.keys():
-        yield f"{base.name}: {MANIFEST} and the folder do not name the same files: {_some(differing)}"
+        yield f"{MANIFEST} and the folder do not name the same files: {_some(differing)}"
     for name in listed.keys() & names.keys():
         content = names[name].read_bytes()
         facts = {
@@ -121,4 +129,4 @@ def _check_manifest(base: Path, found: Sequence[Path]) -> Iterator[str]:
         }
         for key, value in facts.items():
             if listed[name][key] != value:
-                yield f"{base.name}: {MANIFEST} says {key}={listed[name][key]} of {name}, which has {value}."
+                yield f"{MANIFEST} says {key}={listed[name][key]} of {name}, which has {value}."

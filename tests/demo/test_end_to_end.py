@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import signal
@@ -70,8 +71,8 @@ def start(output: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 def test_the_demo_runs_and_says_what_happened(output: Path) -> None:
-    demo = start(output, "--portals", "3")
-    text, _ = demo.communicate(timeout=TIMEOUT)
+    with start(output, "--portals", "3") as demo:
+        text, _ = demo.communicate(timeout=TIMEOUT)
     assert demo.returncode == 0, text
 
     for milestone in (
@@ -83,7 +84,7 @@ def test_the_demo_runs_and_says_what_happened(output: Path) -> None:
         "syncs ended",
     ):
         assert re.search(rf"^\[ *[\d.]+ s\] {milestone}", text, re.MULTILINE), text
-    assert "exports ended    4 done, 0 failed" in text
+    assert "exports ended  4 done, 0 failed" in text
     assert "This is on purpose:" in text
     feeds, synced, failed = map(
         int, re.search(r"(\d+) feeds: (\d+) synced, (\d+) failed on purpose", text).groups()
@@ -107,15 +108,14 @@ def test_the_demo_runs_and_says_what_happened(output: Path) -> None:
     "number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda each: each.name
 )
 def test_nothing_of_it_outlives_it(output: Path, number: signal.Signals) -> None:
-    demo = start(output, "--portals", "3")
-    assert demo.stdout is not None
-    for line in demo.stdout:
-        if "components" in line:
-            break
-    time.sleep(4)  # all four components are busy starting, and starting processes of their own
-    assert len(belonging_to(output)) >= 4
-    demo.send_signal(number)
-    text, _ = demo.communicate(timeout=60)
+    with start(output, "--portals", "3") as demo:
+        assert demo.stdout is not None
+        before = list(itertools.takewhile(lambda line: "components" not in line, demo.stdout))
+        assert demo.poll() is None, "".join(before)
+        time.sleep(4)  # all four components are busy starting, and starting processes of their own
+        assert len(belonging_to(output)) >= 4
+        demo.send_signal(number)
+        text, _ = demo.communicate(timeout=60)
     if number == signal.SIGKILL:
         assert demo.returncode == -signal.SIGKILL
     else:

@@ -11,7 +11,7 @@ import requests
 from demo.airflow_rest import TaskInstance
 from demo.airflow_run import FinishedRun
 from demo.outcome import Judgement, judge
-from demo.progress import EXPORT_OPERATOR, SYNC_OPERATOR, count
+from demo.progress import EXPORT_OPERATOR, SYNC_OPERATOR, all_listed, count
 
 if TYPE_CHECKING:
     from airflow_provider_banksync.sandbox import BankSyncSandbox
@@ -153,13 +153,21 @@ def test_a_green_run_that_hides_the_failed_client(run: Run) -> None:
     assert problem.startswith("The run ended as success, although")
 
 
+def test_feeds_are_listed_when_no_mapped_task_awaits_its_list() -> None:
+    waiting, empty = task("sync_trades", SYNC_OPERATOR, None), task("sync_trades", SYNC_OPERATOR, "skipped")
+    mapped = [task("sync", SYNC_OPERATOR, "deferred", index) for index in range(2)]
+    assert not all_listed([])
+    assert not all_listed([waiting, *mapped])
+    assert all_listed([empty, *mapped])
+    assert all_listed(mapped)
+
+
 def test_where_every_sync_is(run: Run) -> None:
     states = [None, "scheduled", "queued", "running", "deferred", "deferred", "success", "failed"]
     tasks = [task("sync", SYNC_OPERATOR, state, started=state not in states[:3]) for state in states]
     coming_back = task("sync", SYNC_OPERATOR, "queued")
-    assert str(count([*tasks, coming_back])) == (
-        "6 of 9 started: 2 waiting in the triggerer, 2 in a worker, 1 done, 1 failed"
-    )
+    assert str(count([*tasks, coming_back])) == ("6/9 started, 2 in the triggerer, 1 done, 1 failed")
+    assert count([*tasks, coming_back]).in_worker == 2
     assert not count(tasks).complete
     assert not count([]).complete
     assert count(tasks[-2:]).complete
