@@ -293,3 +293,28 @@ def list_accounts(banks: list[Row], *, workspace_id: str | None = None) -> Conve
         reply: Reply[list[Row]] = yield Send(call)
         rows.extend({**account, **owner} for account in reply.value)
     return rows
+
+
+def list_family_jobs(
+    status: str | None = None, limit: int | None = None, *, internal: bool, workspace_id: str | None = None
+) -> Conversation[list[Row]]:
+    """List the jobs of the whole family, newest first, each with its ``workspaceId`` and ``portal``.
+
+    The internal surface has one listing for it. On the public one the family's feeds are walked, a request for each.
+
+    :param limit: how many jobs at most; None leaves it to the API (on the public surface: 20 of each feed).
+    """
+    if internal:
+        reply: Reply[list[Row]] = yield Send(
+            endpoints.list_all_jobs("family", status, limit, workspace_id=workspace_id)
+        )
+        return reply.value
+    feeds: Reply[list[Row]] = yield Send(endpoints.list_feeds("family", workspace_id=workspace_id))
+    rows: list[Row] = []
+    for feed in feeds.value:
+        reply = yield Send(endpoints.list_jobs(feed["id"], status, limit, workspace_id=feed["workspaceId"]))
+        rows.extend(
+            {**job, "workspaceId": feed["workspaceId"], "portal": feed.get("portal")} for job in reply.value
+        )
+    rows.sort(key=lambda job: codec.parse_instant(job.get("createdAt")) or 0.0, reverse=True)
+    return rows[:limit]

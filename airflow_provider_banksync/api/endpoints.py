@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from airflow_provider_banksync.api import codec
+from airflow_provider_banksync.api import codec, parsers
 from airflow_provider_banksync.api.messages import Call, Page, Request, Row
 from airflow_provider_banksync.exceptions import BankSyncConfigError, BankSyncResponseError
 
@@ -91,56 +91,10 @@ def _delete(operation: str, path: str, workspace_id: str | None) -> Request:
     return Request(operation, "DELETE", path, workspace_id=workspace_id, repeatable=False)
 
 
-def _nothing(_: Row) -> None:
-    return None
-
-
-def _object(envelope: Row) -> Row:
-    data = envelope.get("data")
-    if not isinstance(data, dict):
-        raise BankSyncResponseError(f"the answer's data is not an object but {type(data).__name__}.")
-    return data
-
-
-def _rows(envelope: Row) -> list[Row]:
-    data = envelope.get("data")
-    if not isinstance(data, list) or not all(isinstance(row, dict) for row in data):
-        raise BankSyncResponseError("the answer's data is not a list of objects.")
-    return data
-
-
-def _page(envelope: Row) -> Page:
-    meta = envelope.get("meta")
-    meta = meta if isinstance(meta, dict) else {}
-    cursor = meta.get("cursor")
-    return Page(
-        _rows(envelope), cursor if isinstance(cursor, str) and cursor else None, meta.get("hasMore") is True
-    )
-
-
-def _family_rows(envelope: Row) -> list[Row]:
-    """Rows of a family listing: one that does not say whose it is must never be given to anybody."""
-    rows = _rows(envelope)
-    for row in rows:
-        workspace_id, portal = row.get("workspaceId"), row.get("portal")
-        if not isinstance(workspace_id, str) or not workspace_id:
-            raise BankSyncResponseError(
-                f"a row of the family listing (id {row.get('id')!r}) has no workspaceId, so it cannot be attributed.",
-                hint="Nothing was returned; report it to BankSync.",
-            )
-        if portal is not None and not (isinstance(portal, dict) and portal.get("id") == workspace_id):
-            raise BankSyncResponseError(
-                f"a row of the family listing (id {row.get('id')!r}) names workspaceId {workspace_id!r} but another "
-                "portal, so it cannot be attributed.",
-                hint="Nothing was returned; report it to BankSync.",
-            )
-    return rows
-
-
 def _scoped(operation: str, path: str, scope: str, workspace_id: str | None) -> Call[list[Row]]:
     family = check_scope(scope) == "family"
     query = (("scope", "family"),) if family else ()
-    return Call(_get(operation, path, workspace_id, query), _family_rows if family else _rows)
+    return Call(_get(operation, path, workspace_id, query), parsers.family_rows if family else parsers.rows)
 
 
 # --- who and where ---
@@ -148,12 +102,12 @@ def _scoped(operation: str, path: str, scope: str, workspace_id: str | None) -> 
 
 def whoami(*, workspace_id: str | None = None) -> Call[Row]:
     """``workspaceId`` and ``workspaceName`` of the key. Seen in public clients, not in the vendor's contract."""
-    return Call(_get("whoami", "/v1/whoami", workspace_id), _object)
+    return Call(_get("whoami", "/v1/whoami", workspace_id), parsers.one)
 
 
 def list_workspaces(*, workspace_id: str | None = None) -> Call[list[Row]]:
     """The workspaces that the key reaches. A careful guess: the API may answer 404."""
-    return Call(_get("listWorkspaces", "/v1/workspaces", workspace_id), _rows)
+    return Call(_get("listWorkspaces", "/v1/workspaces", workspace_id), parsers.rows)
 
 
 # --- banks and their data ---
@@ -166,7 +120,7 @@ def list_banks(scope: str = "self", *, workspace_id: str | None = None) -> Call[
 
 def get_bank(bank_id: str, *, workspace_id: str | None = None) -> Call[Row]:
     """One bank connection."""
-    return Call(_get("getBank", f"/v1/banks/{_id('bank_id', bank_id)}", workspace_id), _object)
+    return Call(_get("getBank", f"/v1/banks/{_id('bank_id', bank_id)}", workspace_id), parsers.one)
 
 
 def _account_path(bank_id: str, account_id: str, what: str = "") -> str:
@@ -175,27 +129,33 @@ def _account_path(bank_id: str, account_id: str, what: str = "") -> str:
 
 def list_accounts(bank_id: str, *, workspace_id: str | None = None) -> Call[list[Row]]:
     """Accounts of one bank connection."""
-    return Call(_get("listAccounts", f"/v1/banks/{_id('bank_id', bank_id)}/accounts", workspace_id), _rows)
+    return Call(
+        _get("listAccounts", f"/v1/banks/{_id('bank_id', bank_id)}/accounts", workspace_id), parsers.rows
+    )
 
 
 def get_account(bank_id: str, account_id: str, *, workspace_id: str | None = None) -> Call[Row]:
     """One account."""
-    return Call(_get("getAccount", _account_path(bank_id, account_id), workspace_id), _object)
+    return Call(_get("getAccount", _account_path(bank_id, account_id), workspace_id), parsers.one)
 
 
 def get_balance(bank_id: str, account_id: str, *, workspace_id: str | None = None) -> Call[Row]:
     """The account's balance, asked from the bank at this moment."""
-    return Call(_get("getBalance", _account_path(bank_id, account_id, "/balances"), workspace_id), _object)
+    return Call(
+        _get("getBalance", _account_path(bank_id, account_id, "/balances"), workspace_id), parsers.one
+    )
 
 
 def list_holdings(bank_id: str, account_id: str, *, workspace_id: str | None = None) -> Call[list[Row]]:
     """Positions of an investment account."""
-    return Call(_get("listHoldings", _account_path(bank_id, account_id, "/holdings"), workspace_id), _rows)
+    return Call(
+        _get("listHoldings", _account_path(bank_id, account_id, "/holdings"), workspace_id), parsers.rows
+    )
 
 
 def get_loan(bank_id: str, account_id: str, *, workspace_id: str | None = None) -> Call[Row]:
     """The account's loan; 404 where it carries none."""
-    return Call(_get("getLoan", _account_path(bank_id, account_id, "/loan"), workspace_id), _object)
+    return Call(_get("getLoan", _account_path(bank_id, account_id, "/loan"), workspace_id), parsers.one)
 
 
 def list_trades(
@@ -209,7 +169,7 @@ def list_trades(
     """Trades of an investment account; without dates, those of the last 90 days."""
     first, last = _days(from_date, to_date)
     path = _account_path(bank_id, account_id, "/trades")
-    return Call(_get("listTrades", path, workspace_id, _query([("from", first), ("to", last)])), _rows)
+    return Call(_get("listTrades", path, workspace_id, _query([("from", first), ("to", last)])), parsers.rows)
 
 
 def list_transactions(
@@ -229,7 +189,7 @@ def list_transactions(
         )
     path = _account_path(bank_id, account_id, "/transactions")
     query = _query([("cursor", cursor or None), ("from", first), ("to", last)])
-    return Call(_get("listTransactions", path, workspace_id, query), _page)
+    return Call(_get("listTransactions", path, workspace_id, query), parsers.page)
 
 
 def next_page(page: Page, call: Call[Page]) -> Call[Page] | None:
@@ -261,29 +221,31 @@ def list_feeds(scope: str = "self", *, workspace_id: str | None = None) -> Call[
 
 def get_feed(feed_id: str, *, workspace_id: str | None = None) -> Call[Row]:
     """One feed."""
-    return Call(_get("getFeed", f"/v1/feeds/{_id('feed_id', feed_id)}", workspace_id), _object)
+    return Call(_get("getFeed", f"/v1/feeds/{_id('feed_id', feed_id)}", workspace_id), parsers.one)
 
 
 def create_feed(body: Row, *, workspace_id: str | None = None) -> Call[Row]:
     """Create a feed. Not to be repeated blindly: `conversations.create` is the way to call it."""
-    return Call(_write("createFeed", "POST", "/v1/feeds", workspace_id, body, repeatable=False), _object)
+    return Call(_write("createFeed", "POST", "/v1/feeds", workspace_id, body, repeatable=False), parsers.one)
 
 
 def update_feed(feed_id: str, body: Row, *, workspace_id: str | None = None) -> Call[Row]:
     """Replace the given fields of a feed; ``source`` and ``dataType`` cannot be changed."""
     path = f"/v1/feeds/{_id('feed_id', feed_id)}"
-    return Call(_write("updateFeed", "PUT", path, workspace_id, body), _object)
+    return Call(_write("updateFeed", "PUT", path, workspace_id, body), parsers.one)
 
 
 def delete_feed(feed_id: str, *, workspace_id: str | None = None) -> Call[None]:
     """Delete a feed; the answer has no data."""
-    return Call(_delete("deleteFeed", f"/v1/feeds/{_id('feed_id', feed_id)}", workspace_id), _nothing)
+    return Call(_delete("deleteFeed", f"/v1/feeds/{_id('feed_id', feed_id)}", workspace_id), parsers.nothing)
 
 
 def trigger_learn(feed_id: str, *, workspace_id: str | None = None) -> Call[Row]:
     """Have the feed's memory enrichment learn from what its destination holds now; answers that it was dispatched."""
     path = f"/v1/feeds/{_id('feed_id', feed_id)}/learn"
-    return Call(Request("triggerLearn", "POST", path, workspace_id=workspace_id, repeatable=False), _object)
+    return Call(
+        Request("triggerLearn", "POST", path, workspace_id=workspace_id, repeatable=False), parsers.one
+    )
 
 
 def trigger_sync(
@@ -294,7 +256,7 @@ def trigger_sync(
     dates = {name: day for name, day in (("startDate", first), ("endDate", last)) if day}
     body = codec.dumps(dates) if dates else None
     path = f"/v1/feeds/{_id('feed_id', feed_id)}/sync"
-    return Call(Request("triggerSync", "POST", path, (), body, workspace_id, repeatable=False), _object)
+    return Call(Request("triggerSync", "POST", path, (), body, workspace_id, repeatable=False), parsers.one)
 
 
 # --- jobs ---
@@ -305,7 +267,9 @@ def list_jobs(
 ) -> Call[list[Row]]:
     """Jobs of a feed, newest first: the newest 20 unless `limit` says otherwise."""
     query = _query([("limit", _limit(limit)), ("status", status or None)])
-    return Call(_get("listJobs", f"/v1/feeds/{_id('feed_id', feed_id)}/jobs", workspace_id, query), _rows)
+    return Call(
+        _get("listJobs", f"/v1/feeds/{_id('feed_id', feed_id)}/jobs", workspace_id, query), parsers.rows
+    )
 
 
 def _job_path(feed_id: str, job_id: str) -> str:
@@ -314,13 +278,28 @@ def _job_path(feed_id: str, job_id: str) -> str:
 
 def get_job(feed_id: str, job_id: str, *, workspace_id: str | None = None) -> Call[Row]:
     """One job."""
-    return Call(_get("getJob", _job_path(feed_id, job_id), workspace_id), _object)
+    return Call(_get("getJob", _job_path(feed_id, job_id), workspace_id), parsers.one)
 
 
 def cancel_job(feed_id: str, job_id: str, *, workspace_id: str | None = None) -> Call[Row]:
     """Cancel a job; the job as it is then. A second cancel answers 409 and does nothing."""
+    return Call(_delete("cancelJob", _job_path(feed_id, job_id), workspace_id), parsers.one)
+
+
+def list_all_jobs(
+    scope: str = "self",
+    status: str | None = None,
+    limit: int | None = None,
+    *,
+    workspace_id: str | None = None,
+) -> Call[list[Row]]:
+    """Jobs of all feeds of the workspace or the family, newest first. On the internal surface only."""
+    family = check_scope(scope) == "family"
+    query = _query(
+        [("scope", scope if family else None), ("limit", _limit(limit)), ("status", status or None)]
+    )
     return Call(
-        Request("cancelJob", "DELETE", _job_path(feed_id, job_id), workspace_id=workspace_id), _object
+        _get("listAllJobs", "/v1/jobs", workspace_id, query), parsers.family_rows if family else parsers.rows
     )
 
 
@@ -329,7 +308,7 @@ def cancel_job(feed_id: str, job_id: str, *, workspace_id: str | None = None) ->
 
 def list_enrichments(*, workspace_id: str | None = None) -> Call[list[Row]]:
     """Enrichments (rules, alerts, memory) of one workspace."""
-    return Call(_get("listEnrichments", "/v1/enrichments", workspace_id), _rows)
+    return Call(_get("listEnrichments", "/v1/enrichments", workspace_id), parsers.rows)
 
 
 def _enrichment_path(enrichment_id: str) -> str:
@@ -338,25 +317,25 @@ def _enrichment_path(enrichment_id: str) -> str:
 
 def get_enrichment(enrichment_id: str, *, workspace_id: str | None = None) -> Call[Row]:
     """One enrichment."""
-    return Call(_get("getEnrichment", _enrichment_path(enrichment_id), workspace_id), _object)
+    return Call(_get("getEnrichment", _enrichment_path(enrichment_id), workspace_id), parsers.one)
 
 
 def create_enrichment(body: Row, *, workspace_id: str | None = None) -> Call[Row]:
     """Create an enrichment. Not to be repeated blindly: `conversations.create` is the way to call it."""
     request = _write("createEnrichment", "POST", "/v1/enrichments", workspace_id, body, repeatable=False)
-    return Call(request, _object)
+    return Call(request, parsers.one)
 
 
 def update_enrichment(enrichment_id: str, body: Row, *, workspace_id: str | None = None) -> Call[Row]:
     """Replace the given fields of an enrichment."""
     return Call(
-        _write("updateEnrichment", "PUT", _enrichment_path(enrichment_id), workspace_id, body), _object
+        _write("updateEnrichment", "PUT", _enrichment_path(enrichment_id), workspace_id, body), parsers.one
     )
 
 
 def delete_enrichment(enrichment_id: str, *, workspace_id: str | None = None) -> Call[None]:
     """Delete an enrichment; the answer has no data."""
-    return Call(_delete("deleteEnrichment", _enrichment_path(enrichment_id), workspace_id), _nothing)
+    return Call(_delete("deleteEnrichment", _enrichment_path(enrichment_id), workspace_id), parsers.nothing)
 
 
 def preview_enrichment(feed_id: str, records: list[Row], *, workspace_id: str | None = None) -> Call[Row]:
@@ -364,7 +343,7 @@ def preview_enrichment(feed_id: str, records: list[Row], *, workspace_id: str | 
     if not isinstance(records, list) or not 1 <= len(records) <= MOST_PREVIEWED:
         raise BankSyncConfigError(f"records must be a list of 1 to {MOST_PREVIEWED} records.")
     path = f"/v1/feeds/{_id('feed_id', feed_id)}/enrich/preview"
-    return Call(_write("previewEnrichment", "POST", path, workspace_id, {"records": records}), _object)
+    return Call(_write("previewEnrichment", "POST", path, workspace_id, {"records": records}), parsers.one)
 
 
 def list_integrations(scope: str = "self", *, workspace_id: str | None = None) -> Call[list[Row]]:
@@ -375,14 +354,14 @@ def list_integrations(scope: str = "self", *, workspace_id: str | None = None) -
 def delete_integration(integration_id: str, *, workspace_id: str | None = None) -> Call[None]:
     """Delete a destination."""
     path = f"/v1/integrations/{_id('integration_id', integration_id)}"
-    return Call(_delete("deleteIntegration", path, workspace_id), _nothing)
+    return Call(_delete("deleteIntegration", path, workspace_id), parsers.nothing)
 
 
 def delete_bank(bank_id: str, *, workspace_id: str | None = None) -> Call[None]:
     """Delete a bank connection."""
-    return Call(_delete("deleteBank", f"/v1/banks/{_id('bank_id', bank_id)}", workspace_id), _nothing)
+    return Call(_delete("deleteBank", f"/v1/banks/{_id('bank_id', bank_id)}", workspace_id), parsers.nothing)
 
 
 def create_bank_link(body: Row, *, workspace_id: str | None = None) -> Call[Row]:
     """Ask for a hosted page where a person connects a bank. A link that nobody follows does nothing: repeatable."""
-    return Call(_write("createBankLink", "POST", "/v1/banks/link", workspace_id, body), _object)
+    return Call(_write("createBankLink", "POST", "/v1/banks/link", workspace_id, body), parsers.one)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
+    from airflow_provider_banksync.api.client import Client
     from airflow_provider_banksync.api.conversations import Conversation
     from airflow_provider_banksync.api.messages import Call
 
@@ -15,6 +16,9 @@ class ApiMethods:
     """A group of the hook's methods; the hook gives them the client."""
 
     if TYPE_CHECKING:
+
+        def get_conn(self) -> Client:
+            """Return the blocking client."""
 
         def _send(self, call: Call[_T]) -> _T: ...
 

@@ -105,6 +105,20 @@ class FeedMethods(ApiMethods):
         """
         return self._send(endpoints.list_jobs(feed_id, status, limit, workspace_id=workspace_id))
 
+    def list_family_jobs(
+        self, status: str | None = None, limit: int | None = None, *, workspace_id: str | None = None
+    ) -> list[Row]:
+        """Return jobs of the parent and all its portals, newest first, with ``workspaceId`` and ``portal``.
+
+        One request on the internal surface; on the public one, one for the feeds and one for each feed.
+
+        :param limit: how many at most; None leaves it to the API (on the public surface: 20 of each feed).
+        """
+        internal = self.get_conn().config.internal
+        return self._run(
+            conversations.list_family_jobs(status, limit, internal=internal, workspace_id=workspace_id)
+        )
+
     def get_job(self, feed_id: str, job_id: str, *, workspace_id: str | None = None) -> Row:
         """Return one job."""
         return self._send(endpoints.get_job(feed_id, job_id, workspace_id=workspace_id))

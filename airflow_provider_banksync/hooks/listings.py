@@ -42,22 +42,15 @@ def fetch(hook: BankSyncHook, resource: str, scope: str = "self") -> list[Row]:
     return _LISTINGS[resource](hook, scope)
 
 
-def owner_of(row: Row) -> Row:
-    """Return the fields that say whose a family row is; nothing for a row of ``scope="self"``."""
-    return {name: row[name] for name in ("workspaceId", "portal") if name in row}
-
-
 def _accounts(hook: BankSyncHook, scope: str) -> list[Row]:
     banks = hook.list_banks(scope)
     return hook.get_conn().run(conversations.list_accounts(banks))
 
 
 def _jobs(hook: BankSyncHook, scope: str) -> list[Row]:
-    rows: list[Row] = []
-    for feed in hook.list_feeds(scope):
-        jobs = hook.list_jobs(feed["id"], workspace_id=feed.get("workspaceId"))
-        rows.extend({**job, **owner_of(feed)} for job in jobs)
-    return rows
+    if scope == "family":
+        return hook.list_family_jobs()
+    return [job for feed in hook.list_feeds() for job in hook.list_jobs(feed["id"])]
 
 
 def _enrichments(hook: BankSyncHook, scope: str) -> list[Row]:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-CORE = ("codec", "config", "conversations", "endpoints", "errors", "jobs", "messages", "retry")
+CORE = ("codec", "config", "conversations", "endpoints", "errors", "jobs", "messages", "parsers", "retry")
 FORBIDDEN = ("airflow", "requests", "aiohttp", "asyncio", "time", "tenacity", "urllib3", "socket")
 
 

@@ -1,0 +1,55 @@
+"""From the envelope of an answer to its result: what each endpoint's ``data`` must look like."""
+
+from __future__ import annotations
+
+from airflow_provider_banksync.api.messages import Page, Row
+from airflow_provider_banksync.exceptions import BankSyncResponseError
+
+
+def nothing(_: Row) -> None:
+    """An answer without data."""
+
+
+def one(envelope: Row) -> Row:
+    """The object in ``data``."""
+    data = envelope.get("data")
+    if not isinstance(data, dict):
+        raise BankSyncResponseError(f"the answer's data is not an object but {type(data).__name__}.")
+    return data
+
+
+def rows(envelope: Row) -> list[Row]:
+    """The list of objects in ``data``."""
+    data = envelope.get("data")
+    if not isinstance(data, list) or not all(isinstance(row, dict) for row in data):
+        raise BankSyncResponseError("the answer's data is not a list of objects.")
+    return data
+
+
+def page(envelope: Row) -> Page:
+    """One page: the rows in ``data``, and what ``meta`` says about the next."""
+    meta = envelope.get("meta")
+    meta = meta if isinstance(meta, dict) else {}
+    cursor = meta.get("cursor")
+    return Page(
+        rows(envelope), cursor if isinstance(cursor, str) and cursor else None, meta.get("hasMore") is True
+    )
+
+
+def family_rows(envelope: Row) -> list[Row]:
+    """Rows of a family listing: one that does not say whose it is must never be given to anybody."""
+    family = rows(envelope)
+    for row in family:
+        workspace_id, portal = row.get("workspaceId"), row.get("portal")
+        if not isinstance(workspace_id, str) or not workspace_id:
+            raise BankSyncResponseError(
+                f"a row of the family listing (id {row.get('id')!r}) has no workspaceId, so it cannot be attributed.",
+                hint="Nothing was returned; report it to BankSync.",
+            )
+        if portal is not None and not (isinstance(portal, dict) and portal.get("id") == workspace_id):
+            raise BankSyncResponseError(
+                f"a row of the family listing (id {row.get('id')!r}) names workspaceId {workspace_id!r} but another "
+                "portal, so it cannot be attributed.",
+                hint="Nothing was returned; report it to BankSync.",
+            )
+    return family
