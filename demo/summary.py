@@ -105,6 +105,7 @@ def _on_purpose(console: Console, story: Story) -> list[str]:
             f"  {names}. BankSync's reason:",
             *sorted({f"  {outcome.reason}." for outcome in failed}),
             "  Only the client can cure that. Every other client was synced and exported all the same.",
+            "  Airflow shows the run in red for that reason alone: the DAG's last task asks for every feed.",
         ]
     return lines
 
