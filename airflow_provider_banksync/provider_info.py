@@ -32,6 +32,11 @@ CONN_FIELDS: dict[str, dict[str, Any]] = {
         "description": "Further tries of a request that failed for a passing reason. Default: 5.",
         "schema": {"type": ["integer", "null"], "minimum": 0, "maximum": 50},
     },
+    "rate_limit_per_minute": {
+        "label": "Requests a minute",
+        "description": "What the key's plan allows: 100 on the standard plan, 500 on Pro. Default: 100.",
+        "schema": {"type": ["integer", "null"], "minimum": 1, "maximum": 100000},
+    },
     "verify": {
         "label": "Verify TLS",
         "description": "true, false, or the path of a CA bundle on the worker. Default: true.",
@@ -48,6 +53,7 @@ UI_FIELD_BEHAVIOUR: dict[str, Any] = {
         "workspace_id": "empty: the key's own workspace",
         "timeout": "60",
         "max_retries": "5",
+        "rate_limit_per_minute": "100",
         "verify": "true",
     },
 }

@@ -33,4 +33,6 @@ os.environ.update(
 @pytest.fixture(scope="session")
 def airflow_db() -> None:
     """A migrated metadata database, made once; in a process of its own, whose warnings are Airflow's."""
-    subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True, timeout=120)
+    subprocess.run(
+        [sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True, timeout=120
+    )

@@ -13,9 +13,15 @@ import tenacity
 from yarl import URL
 
 from airflow_provider_banksync.api import errors, retrying
+from airflow_provider_banksync.api.budget import budget_for
 from airflow_provider_banksync.api.conversations import Conversation, Send, Wait
 from airflow_provider_banksync.api.messages import Call, Reply, Request, Response, T
-from airflow_provider_banksync.exceptions import BankSyncConfigError, BankSyncConnectionError, BankSyncError
+from airflow_provider_banksync.exceptions import (
+    BankSyncConfigError,
+    BankSyncConnectionError,
+    BankSyncError,
+    BankSyncRateLimitError,
+)
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -44,6 +50,7 @@ class AsyncClient:
 
     def __init__(self, config: ClientConfig) -> None:
         self.config = config
+        self._budget = budget_for(config)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -93,9 +100,16 @@ class AsyncClient:
                     failure = error
 
     async def _send_once(self, call: Call[T]) -> Reply[T]:
+        for wait in self._budget.waits():
+            if wait:
+                await pause(wait)
         path = self.config.path(call.request.path)
         response = await self._exchange(call.request, path)
-        value = errors.decode(call, response, path=path, secret=self.config.secret)
+        try:
+            value = errors.decode(call, response, path=path, secret=self.config.secret)
+        except BankSyncRateLimitError as error:
+            self._budget.refused(error.retry_after)
+            raise
         return Reply(value, errors.server_date(response), time.monotonic())
 
     async def _exchange(self, request: Request, path: str) -> Response:

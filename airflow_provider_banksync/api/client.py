@@ -9,9 +9,14 @@ import requests
 import tenacity
 
 from airflow_provider_banksync.api import errors, retrying
+from airflow_provider_banksync.api.budget import budget_for
 from airflow_provider_banksync.api.conversations import Conversation, Send, Wait
 from airflow_provider_banksync.api.messages import Call, Reply, Request, Response, T
-from airflow_provider_banksync.exceptions import BankSyncConnectionError, BankSyncError
+from airflow_provider_banksync.exceptions import (
+    BankSyncConnectionError,
+    BankSyncError,
+    BankSyncRateLimitError,
+)
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -44,6 +49,7 @@ class Client:
 
     def __init__(self, config: ClientConfig) -> None:
         self.config = config
+        self._budget = budget_for(config)
         self._session = requests.Session()
         self._session.auth = _no_netrc
 
@@ -86,9 +92,16 @@ class Client:
                     failure = error
 
     def _send_once(self, call: Call[T]) -> Reply[T]:
+        for wait in self._budget.waits():
+            if wait:
+                pause(wait)
         path = self.config.path(call.request.path)
         response = self._exchange(call.request, path)
-        value = errors.decode(call, response, path=path, secret=self.config.secret)
+        try:
+            value = errors.decode(call, response, path=path, secret=self.config.secret)
+        except BankSyncRateLimitError as error:
+            self._budget.refused(error.retry_after)
+            raise
         return Reply(value, errors.server_date(response), time.monotonic())
 
     def _exchange(self, request: Request, path: str) -> Response:

@@ -19,6 +19,8 @@ DEFAULT_BASE_URL = "https://api.banksync.io"
 USER_AGENT = f"airflow-provider-banksync/{__version__}"
 DEFAULT_TIMEOUT = 60.0
 DEFAULT_MAX_RETRIES = 5
+#: Requests a minute of a key on the standard plan; Pro has 500 (banksync-api).
+DEFAULT_RATE_LIMIT = 100
 
 _LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|::1")
 _HEADER_VALUE = re.compile(r"[\x21-\x7e]+")
@@ -50,6 +52,8 @@ class ClientConfig:
     :param timeout: seconds to wait for the server's next bytes.
     :param max_retries: further tries after the first.
     :param verify: check TLS certificates; or the path of a CA bundle.
+    :param rate_limit: how many requests the key may send in a window.
+    :param rate_window: seconds in which they count; the vendor's is a minute.
     """
 
     secret: str = field(repr=False)
@@ -60,6 +64,8 @@ class ClientConfig:
     timeout: float = DEFAULT_TIMEOUT
     max_retries: int = DEFAULT_MAX_RETRIES
     verify: bool | str = True
+    rate_limit: int = DEFAULT_RATE_LIMIT
+    rate_window: float = 60.0
 
     @classmethod
     def from_connection(
@@ -91,6 +97,11 @@ class ClientConfig:
                     _number(extra, "max_retries", DEFAULT_MAX_RETRIES, least=0, most=50, whole=True)
                 ),
                 verify=_verify(extra),
+                rate_limit=int(
+                    _number(
+                        extra, "rate_limit_per_minute", DEFAULT_RATE_LIMIT, least=1, most=100_000, whole=True
+                    )
+                ),
             )
         except BankSyncConfigError as error:
             raise BankSyncConfigError(f"Connection {conn_id!r}: {error.message}", hint=error.hint) from None

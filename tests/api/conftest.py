@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_banksync.api.aio import AsyncClient
+from airflow_provider_banksync.api.budget import RateBudget
 from airflow_provider_banksync.api.client import Client
 from airflow_provider_banksync.api.config import ClientConfig
 
@@ -122,6 +123,7 @@ class Face:
 
     kind: str
     waits: list[float]
+    budget: RateBudget
 
     def run(self, config: ClientConfig, what: Any) -> Any:
         """Send a call, or drive a conversation, and return what came of it."""
@@ -137,17 +139,34 @@ class Face:
         return asyncio.run(main())
 
 
+class Clock:
+    """A clock that only waiting moves."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 @pytest.fixture(params=["requests", "aiohttp"])
 def face(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Face:
     """Both clients, one after the other; they do not really wait, but remember how long they would have."""
-    waits: list[float] = []
+    clock, waits = Clock(), []
+    budget = RateBudget(100, clock=clock)
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        clock.now += seconds
 
     async def nap(seconds: float) -> None:
-        waits.append(seconds)
+        wait(seconds)
 
-    monkeypatch.setattr("airflow_provider_banksync.api.client.pause", waits.append)
+    monkeypatch.setattr("airflow_provider_banksync.api.client.pause", wait)
     monkeypatch.setattr("airflow_provider_banksync.api.aio.pause", nap)
-    return Face(request.param, waits)
+    for client in ("client", "aio"):
+        monkeypatch.setattr(f"airflow_provider_banksync.api.{client}.budget_for", lambda _: budget)
+    return Face(request.param, waits, budget)
 
 
 @pytest.fixture

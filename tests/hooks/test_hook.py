@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import pickle
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
@@ -14,7 +14,9 @@ from airflow_provider_banksync import exceptions as x
 from airflow_provider_banksync.hooks import listings
 from airflow_provider_banksync.hooks.banksync import BankSyncHook
 from airflow_provider_banksync.provider_info import CONN_FIELDS
-from airflow_provider_banksync.sandbox import BankSyncSandbox
+
+if TYPE_CHECKING:
+    from airflow_provider_banksync.sandbox import BankSyncSandbox
 
 pytestmark = pytest.mark.banksync_sandbox(portals=3, time_scale=0, broken_banks=1)
 
@@ -121,7 +123,9 @@ def test_the_walked_listings_say_whose_each_row_is(banksync_sandbox: BankSyncSan
 
 
 @pytest.mark.parametrize("scope", ["", "all", "FAMILY", None])
-def test_an_unknown_scope_is_refused_before_any_request(banksync_sandbox: BankSyncSandbox, scope: Any) -> None:
+def test_an_unknown_scope_is_refused_before_any_request(
+    banksync_sandbox: BankSyncSandbox, scope: Any
+) -> None:
     hook = BankSyncHook()
     for listing in (hook.list_banks, hook.list_feeds, hook.list_integrations):
         with pytest.raises(ValueError, match="'self' or 'family'"):
@@ -130,7 +134,9 @@ def test_an_unknown_scope_is_refused_before_any_request(banksync_sandbox: BankSy
 
 
 @pytest.mark.parametrize("bad", ["", " ", ".", "..", None, 7])
-def test_an_id_that_is_none_is_refused_before_any_request(banksync_sandbox: BankSyncSandbox, bad: Any) -> None:
+def test_an_id_that_is_none_is_refused_before_any_request(
+    banksync_sandbox: BankSyncSandbox, bad: Any
+) -> None:
     hook = BankSyncHook()
     for ask in (
         lambda: hook.get_feed(bad),
@@ -198,12 +204,12 @@ def test_find_feed(banksync_sandbox: BankSyncSandbox) -> None:
     assert repr(unique["name"]) in str(caught.value)
 
 
-def test_a_name_that_two_feeds_have_is_not_guessed(
-    banksync_sandbox: BankSyncSandbox, mocker: Any
-) -> None:
+def test_a_name_that_two_feeds_have_is_not_guessed(banksync_sandbox: BankSyncSandbox, mocker: Any) -> None:
     # The sandbox gives every feed of a workspace a name of its own.
     hook = BankSyncHook()
-    mocker.patch.object(hook, "list_feeds", return_value=[{"id": "f1", "name": "Same"}, {"id": "f2", "name": "Same"}])
+    mocker.patch.object(
+        hook, "list_feeds", return_value=[{"id": "f1", "name": "Same"}, {"id": "f2", "name": "Same"}]
+    )
     with pytest.raises(x.BankSyncConfigError, match="f1, f2"):
         hook.find_feed("Same")
 
@@ -211,7 +217,9 @@ def test_a_name_that_two_feeds_have_is_not_guessed(
 # --- who may do what ---
 
 
-def test_a_session_token_works_too(banksync_sandbox: BankSyncSandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_session_token_works_too(
+    banksync_sandbox: BankSyncSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
     extra = {"auth": "bearer", "workspace_id": banksync_sandbox.workspace_id}
     hook = connect(monkeypatch, banksync_sandbox, password=banksync_sandbox.bearer_token, extra=extra)
     assert hook.list_feeds() == truth(banksync_sandbox, "/v1/feeds")
@@ -251,7 +259,9 @@ def test_a_key_that_lacks_a_scope(banksync_sandbox: BankSyncSandbox, monkeypatch
     assert "may read feeds; it lacks the scope to read banks, integrations, enrichments" in words
 
 
-def test_a_key_without_any_read_scope(banksync_sandbox: BankSyncSandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_without_any_read_scope(
+    banksync_sandbox: BankSyncSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
     key = banksync_sandbox.create_key(scopes=["jobs:read"])
     works, words = connect(monkeypatch, banksync_sandbox, password=key).test_connection()
     assert not works
@@ -277,7 +287,9 @@ def test_a_key_that_works_says_so(banksync_sandbox: BankSyncSandbox) -> None:
     assert banksync_sandbox.workspace_id in words
 
 
-def test_a_sandbox_that_does_not_run(banksync_sandbox: BankSyncSandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sandbox_that_does_not_run(
+    banksync_sandbox: BankSyncSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
     hook = connect(monkeypatch, banksync_sandbox, extra={"max_retries": 0})
     banksync_sandbox.stop()
     with pytest.raises(x.BankSyncConnectionError, match="is it running"):

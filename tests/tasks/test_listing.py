@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_banksync.operators.listing import BankSyncListOperator
-from airflow_provider_banksync.sandbox import BankSyncSandbox
 from airflow_provider_banksync.task import for_xcom
 from tests.hooks.test_hook import truth
 from tests.tasks.conftest import run_task
+
+if TYPE_CHECKING:
+    from airflow_provider_banksync.sandbox import BankSyncSandbox
 
 pytestmark = pytest.mark.banksync_sandbox(portals=3, time_scale=0)
 

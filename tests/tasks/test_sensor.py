@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSensorTimeout, AirflowSkipException
+from airflow.providers.common.compat.sdk import (
+    AirflowFailException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+)
 
 from airflow_provider_banksync.hooks.banksync import BankSyncHook
-from airflow_provider_banksync.sandbox import BankSyncSandbox
 from airflow_provider_banksync.sensors.job import BankSyncJobSensor
 from tests.hooks.test_hook import family_feed, truth
 from tests.tasks.conftest import run_task
+
+if TYPE_CHECKING:
+    from airflow_provider_banksync.sandbox import BankSyncSandbox
 
 pytestmark = pytest.mark.banksync_sandbox(portals=3, time_scale=400, row_error_share=0)
 MODES = pytest.mark.parametrize("deferrable", [False, True], ids=["poke", "deferrable"])

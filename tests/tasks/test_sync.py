@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException
@@ -12,10 +12,12 @@ from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSki
 from airflow_provider_banksync import exceptions as x
 from airflow_provider_banksync.hooks.banksync import BankSyncHook
 from airflow_provider_banksync.operators.sync import DEFERRAL_GRACE, BankSyncTriggerSyncOperator
-from airflow_provider_banksync.sandbox import BankSyncSandbox
 from airflow_provider_banksync.triggers.job import BankSyncJobTrigger, job_of_event
 from tests.hooks.test_hook import family_feed, truth
 from tests.tasks.conftest import Run, restored, run_task
+
+if TYPE_CHECKING:
+    from airflow_provider_banksync.sandbox import BankSyncSandbox
 
 # Jobs take a tenth of a second; none goes wrong by chance.
 pytestmark = pytest.mark.banksync_sandbox(portals=3, time_scale=400, row_error_share=0, broken_banks=1)
@@ -37,7 +39,9 @@ def test_it_starts_and_waits(banksync_sandbox: BankSyncSandbox, deferrable: bool
     run = run_task(operator(feed_id=feed["id"], workspace_id=feed["workspaceId"], deferrable=deferrable))
     (job,) = made(banksync_sandbox, feed["id"])
     assert run.xcom == {"job_id": job["id"]}
-    assert run.result == truth(banksync_sandbox, f"/v1/feeds/{feed['id']}/jobs/{job['id']}", feed["workspaceId"])
+    assert run.result == truth(
+        banksync_sandbox, f"/v1/feeds/{feed['id']}/jobs/{job['id']}", feed["workspaceId"]
+    )
     assert run.result["status"] == "completed"
     assert len(run.deferrals) == int(deferrable)
 
