@@ -59,9 +59,14 @@ class AsyncClient:
         )
         connector = aiohttp.TCPConnector(ssl=await _tls(self.config.verify))
         # A sync without dates has no body, and so no type of one.
-        self._session = aiohttp.ClientSession(
+        session = aiohttp.ClientSession(
             connector=connector, timeout=timeout, trust_env=True, skip_auto_headers=("Content-Type",)
         )
+        # aiohttp would send a DELETE again by itself when the connection breaks, and hide that the first may have done
+        # its work.
+        # There is no public switch; tests/api/test_writes.py watches this one.
+        session._retry_connection = False  # noqa: SLF001
+        self._session = session
         return self
 
     async def __aexit__(

@@ -76,9 +76,7 @@ def test_a_read_is_tried_again_until_it_works(
     server.script = [fault, fault, ok([{"id": "1"}])]
     assert face.run(config, endpoints.list_feeds()) == [{"id": "1"}]
     assert len(server.seen) == 3
-    # aiohttp itself sends a read once more, at once, when the connection breaks.
-    own = face.kind == "aiohttp" and fault == RESET
-    assert len(face.waits) == (1 if own else 2)
+    assert len(face.waits) == 2
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 422, 301])
