@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from demo.family import Family
     from demo.places import Places
 
+# BankSync's Pro plan. The standard plan's 100 would do, at the price of a minute of waiting for the next request
+REQUESTS_PER_MINUTE = 500
 LOGS_SHOWN = 3
 LOG_LINES = 12
 
@@ -79,6 +81,7 @@ class Demo:
                 seed=options.seed,
                 broken_banks=1,
                 job_seconds=job_seconds(options.portals),
+                rate_limit=REQUESTS_PER_MINUTE,
             )
             sandbox.start()
         except RuntimeError as error:  # the sandbox says in a sentence what keeps it from starting
@@ -92,7 +95,8 @@ class Demo:
         self.console.milestone("sandbox up", f"a BankSync of its own at {sandbox.url}: a firm and {clients}")
         port = free_port()
         write_passwords(places, self.login)
-        env = environment(places, connection_uri=sandbox.connection_uri, port=port)
+        connection_uri = f"{sandbox.connection_uri}?rate_limit_per_minute={REQUESTS_PER_MINUTE}"
+        env = environment(places, connection_uri=connection_uri, port=port)
         with Components(env, places.logs, self.console) as components:
             airflow = AirflowRun(components, self.console, f"http://127.0.0.1:{port}", self.login)
             with closing(airflow.api):
@@ -112,8 +116,8 @@ class Demo:
             self._show_login(airflow)
         run_id = airflow.start()
         finished = airflow.follow(run_id, lambda feeds: _describe(family, feeds))
-        served = len(sandbox.requests)
-        story = self._examine(places, bank_sync, family, airflow, finished, served)
+        answered = [record.status for record in sandbox.requests]
+        story = self._examine(places, bank_sync, family, airflow, finished, answered)
         tell(self.console, story)
         if story.problems:
             self._show_logs(airflow, finished, story)
@@ -133,7 +137,7 @@ class Demo:
         family: Family,
         airflow: AirflowRun,
         finished: FinishedRun,
-        served: int,
+        answered: list[int],
     ) -> Story:
         self.console.status("check", "holding every file against the sandbox")
         judgement = judge(
@@ -152,7 +156,9 @@ class Demo:
             judgement=judgement,
             export=export,
             places=places,
-            requests_served=served,
+            requests_served=len(answered),
+            requests_put_off=answered.count(requests.codes.too_many_requests),
+            requests_per_minute=REQUESTS_PER_MINUTE,
             peak_waiting=finished.peak_waiting,
             worker_slots=worker_slots(),
         )

@@ -29,6 +29,8 @@ class Story:
     export: Export
     places: Places
     requests_served: int
+    requests_put_off: int
+    requests_per_minute: int
     peak_waiting: int
     worker_slots: int
 
@@ -133,10 +135,12 @@ def _verdict(console: Console, story: Story) -> list[str]:
     done = sum(outcome.job["status"] == "completed" for outcome in syncs)
     clients, feeds = plural(len(family.clients), "client"), plural(len(syncs), "feed")
     slots = plural(story.worker_slots, "worker slot")
+    served = plural(story.requests_served, "HTTP request")
+    off, limit = story.requests_put_off, story.requests_per_minute
     lines = [
         f"{clients} and the firm itself, {feeds}: {done} synced, {purpose} failed on purpose.",
         f"Up to {story.peak_waiting} syncs waited at the same time, all in one triggerer and in none of the {slots}.",
-        f"The sandbox answered {plural(story.requests_served, 'HTTP request')} of Airflow's.",
+        f"The sandbox answered {served} of Airflow's, {off} of them with 429; the plan allows {limit} a minute.",
     ]
     if not story.problems:
         total = sum(family.count(resource) for resource in RESOURCES)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from airflow_provider_banksync.api.config import ClientConfig
 from airflow_provider_banksync.export import listing
 from airflow_provider_banksync.hooks import listings
 from airflow_provider_banksync.hooks.banksync import BankSyncHook
@@ -33,9 +34,8 @@ def console() -> Console:
 
 
 @pytest.fixture
-def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[BankSyncSandbox]:
+def sandbox() -> Iterator[BankSyncSandbox]:
     with BankSyncSandbox(portals=3, broken_banks=1, time_scale=0) as running:
-        monkeypatch.setenv("AIRFLOW_CONN_BANKSYNC_DEFAULT", running.connection_uri)
         yield running
 
 
@@ -51,10 +51,15 @@ def family(bank_sync: BankSync) -> Family:
 
 
 @pytest.fixture
-def export(sandbox: BankSyncSandbox, tmp_path: Path) -> Path:
+def export(sandbox: BankSyncSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder that the export of the family fills."""
     folder = tmp_path / "export"
+    config = ClientConfig.from_connection(
+        conn_id="sandbox", host=sandbox.url, port=None, schema=None, password=sandbox.api_key, extra={}
+    )
     hook = BankSyncHook()
+    # Airflow 3.0 gives a connection to nobody but a running task
+    monkeypatch.setattr(hook, "get_config", lambda: config)
     for resource in RESOURCES:
         rows = (
             (listing.Owner(row["workspaceId"], (row["portal"] or {}).get("name")), row)

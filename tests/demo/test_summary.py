@@ -45,6 +45,8 @@ def story(family: Family, export: Path) -> Story:
         export=verify(export, family),
         places=Places(export.parent),
         requests_served=1234,
+        requests_put_off=7,
+        requests_per_minute=500,
         peak_waiting=14,
         worker_slots=2,
     )
@@ -66,7 +68,7 @@ def test_every_client_feed_and_file_is_told(story: Story, family: Family) -> Non
     for resource in RESOURCES:
         assert resource.upper() in text
     assert "2 rows refused" in text
-    assert "1,234 HTTP requests" in text
+    assert "1,234 HTTP requests of Airflow's, 7 of them with 429; the plan allows 500 a minute." in text
     assert f"in {len(RESOURCES) * len(family.names)} files" in text
     assert "Up to 14 syncs waited at the same time" in text
     assert str(story.places.export) in text
