@@ -17,8 +17,9 @@ from airflow_provider_banksync.sandbox.answer import HTML, Answer, refusal_body
 from airflow_provider_banksync.sandbox.encoding import encode
 from airflow_provider_banksync.sandbox.errors import ApiError
 from airflow_provider_banksync.sandbox.journal import Journal, RequestRecord
-from airflow_provider_banksync.sandbox.operations import Call, Operation, Routes
-from airflow_provider_banksync.sandbox.params import read_body, read_query
+from airflow_provider_banksync.sandbox.operations import OPERATIONS
+from airflow_provider_banksync.sandbox.params import read_body, read_object, read_query
+from airflow_provider_banksync.sandbox.routing import Call, Operation, Routes
 from airflow_provider_banksync.sandbox.wire import Wire
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from airflow_provider_banksync.sandbox.auth import Keyring
     from airflow_provider_banksync.sandbox.backend import Backend
     from airflow_provider_banksync.sandbox.clock import SandboxClock
+    from airflow_provider_banksync.sandbox.editor import Editor
     from airflow_provider_banksync.sandbox.fault import Fault
     from airflow_provider_banksync.sandbox.faults import Faults, Strike
     from airflow_provider_banksync.sandbox.ratelimit import RateLimiter
@@ -72,6 +74,7 @@ class SandboxApp:
     def __init__(
         self,
         backend: Backend,
+        editor: Editor,
         keyring: Keyring,
         clock: SandboxClock,
         journal: Journal,
@@ -81,13 +84,14 @@ class SandboxApp:
         block_default_user_agents: bool,
     ) -> None:
         self._backend = backend
+        self._editor = editor
         self._keyring = keyring
         self._clock = clock
         self._journal = journal
         self._faults = faults
         self._limiter = limiter
         self._block_default_user_agents = block_default_user_agents
-        self._routes = Routes()
+        self._routes = Routes(OPERATIONS)
         self.wire = Wire()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -157,10 +161,8 @@ class SandboxApp:
         caller = self._keyring.enter(credential, exchange.workspace_id)
         caller.require(operation.needs)
         query = read_query(exchange.request.query_params.multi_items(), operation.query)
-        body: dict[str, object] = {}
-        if operation.fields is not None:
-            body = read_body(await exchange.request.body(), headers.get("content-type", ""), operation.fields)
-        return operation.answer(Call(self._backend, caller, path, query, body))
+        body = await _body(exchange.request, operation)
+        return operation.answer(Call(self._backend, self._editor, caller, path, query, body))
 
     def _record(self, exchange: _Exchange, status: int, fault: str | None) -> None:
         self._journal.add(
@@ -175,6 +177,15 @@ class SandboxApp:
                 fault=fault,
             )
         )
+
+
+async def _body(request: Request, operation: Operation) -> dict[str, object]:
+    sort = request.headers.get("content-type", "")
+    if operation.keeps:
+        return read_object(await request.body(), sort)
+    if operation.fields is None:
+        return {}
+    return read_body(await request.body(), sort, operation.fields, operation.required)
 
 
 def _is_default_agent(user_agent: str) -> bool:

@@ -6,22 +6,29 @@ import heapq
 from dataclasses import dataclass
 from datetime import date
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from airflow_provider_banksync.sandbox import rows
+from airflow_provider_banksync.sandbox.clock import to_ms
 from airflow_provider_banksync.sandbox.errors import BadRequestError, MissingError, ReauthError
-from airflow_provider_banksync.sandbox.feeds import enrichments_of
 from airflow_provider_banksync.sandbox.investments import holdings_of, loan_of, trades_of
+from airflow_provider_banksync.sandbox.model import Account, Bank, Enrichment, Feed, Integration
+from airflow_provider_banksync.sandbox.transactions import TransactionWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from airflow_provider_banksync.sandbox.arrivals import Arrivals
     from airflow_provider_banksync.sandbox.auth import Caller
     from airflow_provider_banksync.sandbox.clock import SandboxClock
+    from airflow_provider_banksync.sandbox.drift import Drift
+    from airflow_provider_banksync.sandbox.encoding import Written
     from airflow_provider_banksync.sandbox.jobs import Job, Jobs
-    from airflow_provider_banksync.sandbox.model import Account, Bank, Feed, Row, Workspace
+    from airflow_provider_banksync.sandbox.live import LiveWorld
+    from airflow_provider_banksync.sandbox.model import Row, Workspace
     from airflow_provider_banksync.sandbox.pages import Page, Pager
-    from airflow_provider_banksync.sandbox.world import World
+
+T = TypeVar("T", Account, Bank, Enrichment, Feed, Integration)
 
 TRANSACTION_DAYS = 30
 TRADE_DAYS = 90
@@ -32,7 +39,8 @@ JOBS_LISTED = 20
 class TransactionPage:
     """A page of transactions with what leads on from it."""
 
-    rows: list[Row]
+    rows: Written
+    count: int
     cursor: str
     has_more: bool
     path: str
@@ -41,11 +49,17 @@ class TransactionPage:
 class Backend:
     """The rules of the API over one world. Raises ``ApiError`` for whatever the API would refuse."""
 
-    def __init__(self, world: World, clock: SandboxClock, jobs: Jobs, pager: Pager) -> None:
-        self._world = world
+    def __init__(
+        self, live: LiveWorld, clock: SandboxClock, jobs: Jobs, pager: Pager, arrivals: Arrivals, drift: Drift
+    ) -> None:
+        self._live = live
+        self._world = live.world
         self._clock = clock
         self._jobs = jobs
         self._pager = pager
+        self._arrivals = arrivals
+        self._drift = drift
+        self._transactions = TransactionWriter(drift)
 
     def whoami(self, caller: Caller) -> Row:
         """Name the workspace that the caller works in."""
@@ -60,19 +74,19 @@ class Backend:
 
     def list_banks(self, caller: Caller, *, family: bool) -> list[Row]:
         """List the banks."""
-        return self._list(caller, family, lambda each: map(rows.bank_row, self._world.banks(each)))
+        return self._list(caller, family, lambda each: map(self._bank_row, self._live.banks(each)))
 
     def get_bank(self, caller: Caller, bank_id: str) -> Row:
         """Show one bank."""
-        return rows.bank_row(self._bank(caller, bank_id))
+        return self._bank_row(self.bank(caller, bank_id))
 
     def list_accounts(self, caller: Caller, bank_id: str) -> list[Row]:
         """List the accounts of a bank; a bank that wants a new sign-in still lists them."""
-        return [rows.account_row(account) for account in self._world.accounts(self._bank(caller, bank_id))]
+        return [self._account_row(account) for account in self._world.accounts(self.bank(caller, bank_id))]
 
     def get_account(self, caller: Caller, bank_id: str, account_id: str) -> Row:
         """Show one account."""
-        return rows.account_row(self._account(caller, bank_id, account_id))
+        return self._account_row(self._account(caller, bank_id, account_id))
 
     def list_transactions(
         self,
@@ -86,7 +100,7 @@ class Backend:
     ) -> TransactionPage:
         """Read one page of transactions, by days or on from a cursor."""
         account = self._live_account(caller, bank_id, account_id)
-        now = self._clock.now()
+        now = to_ms(self._clock.now())
         if cursor is not None:
             if first or last:
                 raise BadRequestError("cursor cannot be combined with from or to")
@@ -97,7 +111,8 @@ class Backend:
 
     def get_balance(self, caller: Caller, bank_id: str, account_id: str) -> Row:
         """Read the balance from the bank."""
-        return rows.balance_row(self._live_account(caller, bank_id, account_id), self._clock.now())
+        account, now = self._live_account(caller, bank_id, account_id), self._clock.now()
+        return self._drift.balance(account, now, rows.balance_row(account, now))
 
     def list_trades(
         self, caller: Caller, bank_id: str, account_id: str, *, first: date | None, last: date | None
@@ -120,34 +135,35 @@ class Backend:
 
     def list_feeds(self, caller: Caller, *, family: bool) -> list[Row]:
         """List the feeds."""
-        seed = self._world.seed
-        return self._list(
-            caller, family, lambda each: (rows.feed_row(seed, feed) for feed in self._world.feeds(each))
-        )
+        return self._list(caller, family, lambda each: map(rows.feed_row, self._live.feeds(each)))
 
     def get_feed(self, caller: Caller, feed_id: str) -> Row:
         """Show one feed."""
-        return rows.feed_row(self._world.seed, self._feed(caller, feed_id))
+        return rows.feed_row(self.feed(caller, feed_id))
 
     def trigger_sync(self, caller: Caller, feed_id: str, *, first: date | None, last: date | None) -> Row:
         """Start a job of a feed. Trades are only ever read for given days."""
-        feed = self._feed(caller, feed_id)
+        feed = self.feed(caller, feed_id)
+        if feed.source != "sync":
+            raise BadRequestError(f"A feed with the source {feed.source} has nothing to sync")
         if feed.data_type == "trades" and (first is None or last is None):
             raise BadRequestError("startDate and endDate are required for trades feeds")
         _check_order(first, last, "startDate must not be after endDate")
-        return self._jobs.start(feed, caller.user_id, first, last).row(self._clock.now())
+        job = self._jobs.start(feed, caller.user_id, first, last)
+        self._arrivals.follow(job)
+        return self._job_row(job)
 
     def trigger_learn(self, caller: Caller, feed_id: str) -> Row:
         """Let the memory enrichment learn from a feed; the sandbox has nothing to learn."""
-        self._feed(caller, feed_id)
+        self.feed(caller, feed_id)
         return {"triggered": True}
 
     def list_jobs(self, caller: Caller, feed_id: str, *, status: str | None, limit: int | None) -> list[Row]:
         """List the jobs of a feed, newest first."""
-        jobs = self._jobs.of_feed(self._feed(caller, feed_id))
+        jobs = self._jobs.of_feed(self.feed(caller, feed_id))
         now = self._clock.now()
         matching = (job for job in jobs if status in {None, job.status(now)})
-        return [job.row(now) for job in islice(matching, limit or JOBS_LISTED)]
+        return [self._job_row(job) for job in islice(matching, limit or JOBS_LISTED)]
 
     def list_all_jobs(
         self, caller: Caller, *, family: bool, status: str | None, limit: int | None
@@ -155,41 +171,53 @@ class Backend:
         """List the jobs of all feeds of a workspace or of the family, newest first."""
         now = self._clock.now()
         workspaces = self._workspaces(caller, family)
-        by_feed = [self._jobs.of_feed(feed) for each in workspaces for feed in self._world.feeds(each)]
+        by_feed = [self._jobs.of_feed(feed) for each in workspaces for feed in self._live.feeds(each)]
         merged: Iterator[Job] = heapq.merge(*by_feed, key=lambda job: job.created_at, reverse=True)
         chosen = islice((job for job in merged if status in {None, job.status(now)}), limit or JOBS_LISTED)
         if not family:
-            return [job.row(now) for job in chosen]
+            return [self._job_row(job) for job in chosen]
         portals = {each.id: rows.portal_field(each) for each in workspaces}
-        return [{**job.row(now), "portal": portals[job.feed.workspace_id]} for job in chosen]
+        return [{**self._job_row(job), "portal": portals[job.feed.workspace_id]} for job in chosen]
 
     def get_job(self, caller: Caller, feed_id: str, job_id: str) -> Row:
         """Show one job."""
-        return self._job(caller, feed_id, job_id).row(self._clock.now())
+        return self._job_row(self._job(caller, feed_id, job_id))
 
     def cancel_job(self, caller: Caller, feed_id: str, job_id: str) -> Row:
         """Cancel a job that has not ended."""
-        return self._jobs.cancel(self._job(caller, feed_id, job_id)).row(self._clock.now())
+        job = self._jobs.cancel(self._job(caller, feed_id, job_id))
+        self._arrivals.give_up(job)
+        return self._job_row(job)
 
     def list_integrations(self, caller: Caller, *, family: bool) -> list[Row]:
         """List the destinations."""
         return self._list(
-            caller, family, lambda each: map(rows.integration_row, self._world.integrations(each))
+            caller, family, lambda each: map(rows.integration_row, self._live.integrations(each))
         )
 
     def list_enrichments(self, caller: Caller) -> list[Row]:
         """List the enrichments of the workspace."""
-        owner = self._world.user_id(caller.workspace, "owner")
-        return [
-            rows.enrichment_row(each) for each in enrichments_of(self._world.seed, caller.workspace, owner)
-        ]
+        return [rows.enrichment_row(each) for each in self._live.enrichments(caller.workspace)]
 
     def get_enrichment(self, caller: Caller, enrichment_id: str) -> Row:
         """Show one enrichment."""
-        for row in self.list_enrichments(caller):
-            if row["id"] == enrichment_id:
-                return row
-        raise MissingError("Enrichment not found")
+        return rows.enrichment_row(self.enrichment(caller, enrichment_id))
+
+    def bank(self, caller: Caller, bank_id: str) -> Bank:
+        """Find a bank of the caller's workspace."""
+        return _found("Bank", bank_id, self._live.banks(caller.workspace))
+
+    def feed(self, caller: Caller, feed_id: str) -> Feed:
+        """Find a feed of the caller's workspace."""
+        return _found("Feed", feed_id, self._live.feeds(caller.workspace))
+
+    def enrichment(self, caller: Caller, enrichment_id: str) -> Enrichment:
+        """Find an enrichment of the caller's workspace."""
+        return _found("Enrichment", enrichment_id, self._live.enrichments(caller.workspace))
+
+    def integration(self, caller: Caller, integration_id: str) -> Integration:
+        """Find a destination of the caller's workspace."""
+        return _found("Integration", integration_id, self._live.integrations(caller.workspace))
 
     def _workspaces(self, caller: Caller, family: bool) -> tuple[Workspace, ...]:
         if not family:
@@ -206,33 +234,27 @@ class Backend:
             found.extend({**row, **marks} for row in listing(workspace))
         return found
 
-    def _bank(self, caller: Caller, bank_id: str) -> Bank:
-        for bank in self._world.banks(caller.workspace):
-            if bank.id == bank_id:
-                return bank
-        raise MissingError("Bank not found")
-
     def _account(self, caller: Caller, bank_id: str, account_id: str) -> Account:
-        for account in self._world.accounts(self._bank(caller, bank_id)):
-            if account.id == account_id:
-                return account
-        raise MissingError("Account not found")
+        return _found("Account", account_id, self._world.accounts(self.bank(caller, bank_id)))
 
     def _live_account(self, caller: Caller, bank_id: str, account_id: str) -> Account:
         """Find an account whose data is read at the bank, which therefore has to let us in."""
         account = self._account(caller, bank_id, account_id)
-        if account.bank.broken:
+        if self._live.is_broken(account.bank, self._clock.now()):
             raise ReauthError(account.bank.reauth_message)
         return account
 
-    def _feed(self, caller: Caller, feed_id: str) -> Feed:
-        for feed in self._world.feeds(caller.workspace):
-            if feed.id == feed_id:
-                return feed
-        raise MissingError("Feed not found")
+    def _bank_row(self, bank: Bank) -> Row:
+        return self._drift.bank(bank, rows.bank_row(bank))
+
+    def _account_row(self, account: Account) -> Row:
+        return self._drift.account(account, rows.account_row(account))
+
+    def _job_row(self, job: Job) -> Row:
+        return self._drift.job(job.row(self._clock.now()))
 
     def _job(self, caller: Caller, feed_id: str, job_id: str) -> Job:
-        job = self._jobs.find(self._feed(caller, feed_id), job_id)
+        job = self._jobs.find(self.feed(caller, feed_id), job_id)
         if job is None:
             raise MissingError("Job not found")
         return job
@@ -245,8 +267,15 @@ class Backend:
 
     def _shown(self, account: Account, page: Page) -> TransactionPage:
         path = f"/v1/banks/{account.bank.id}/accounts/{account.id}/transactions"
-        shown = [rows.transaction_row(self._world.seed, account, each) for each in page.sightings]
-        return TransactionPage(shown, page.cursor, page.has_more, path)
+        shown = self._transactions.write(account, page.sightings)
+        return TransactionPage(shown, len(page.sightings), page.cursor, page.has_more, path)
+
+
+def _found(sort: str, wanted: str, things: Iterable[T]) -> T:
+    for each in things:
+        if each.id == wanted:
+            return each
+    raise MissingError(f"{sort} not found")
 
 
 def _check_order(first: date | None, last: date | None, complaint: str) -> None:

@@ -17,9 +17,23 @@ BEGINNING = datetime(2024, 1, 1, tzinfo=timezone.utc)
 """The sandbox's world is a year old on this day: no clock may stand before it."""
 
 
+_ZERO = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
 def iso(moment: datetime) -> str:
     """Write a moment the way the API does: ``2026-03-01T08:15:30.250Z``."""
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+def to_ms(moment: datetime) -> int:
+    """Count the milliseconds since 1970."""
+    return (moment - _ZERO) // _MILLISECOND
+
+
+def from_ms(milliseconds: int) -> datetime:
+    """Give the moment so many milliseconds after 1970."""
+    return _ZERO + milliseconds * _MILLISECOND
 
 
 class SandboxClock:
@@ -69,6 +83,14 @@ class SandboxClock:
         with self._lock:
             self._base += timedelta(seconds=seconds)
         return self.now()
+
+    def move_to(self, moment: datetime) -> datetime:
+        """Move the clock forward to a moment (aware)."""
+        if moment.tzinfo is None:
+            raise SandboxError(
+                "the moment must carry a time zone, e.g. datetime(2026, 3, 1, tzinfo=timezone.utc)"
+            )
+        return self.advance((moment - self.now()).total_seconds())
 
     def set_scale(self, scale: float) -> None:
         """Run faster or slower from now on; 0 stops the clock."""

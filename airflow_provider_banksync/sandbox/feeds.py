@@ -22,6 +22,16 @@ if TYPE_CHECKING:
 
     from airflow_provider_banksync.sandbox.seed import Seed
 
+_MAPPINGS = {
+    "transactions": ("date", "description", "amount", "currency", "category"),
+    "balances": ("asOf", "current", "available", "currency"),
+    "trades": ("date", "symbol", "quantity", "price", "amount"),
+    "holdings": ("symbol", "quantity", "price", "value"),
+}
+_OPTIONS: dict[str, Row] = {
+    "transactions": {"dataType": "transactions", "pendingMode": "track_and_update"},
+    "balances": {"dataType": "balances", "mode": "append"},
+}
 _ICONS = {"transactions": "💳", "balances": "💰", "trades": "📈", "holdings": "🧺"}
 
 
@@ -53,17 +63,32 @@ def feeds_of(
 
     def add(data_type: str, title: str, members: Sequence[Account]) -> None:
         order = len(feeds)
+        feed_id = seed.id("feed", workspace.id, order)
         created = workspace.created_at + timedelta(days=130 + order, seconds=dice.below(3_600))
+        integration, schedule = dice.pick(integrations), _schedule(seed, workspace, order)
         feeds.append(
             Feed(
-                id=seed.id("feed", workspace.id, order),
+                id=feed_id,
                 workspace_id=workspace.id,
-                name=title,
-                icon=_ICONS[data_type],
                 data_type=data_type,
+                source="sync",
                 accounts=tuple(members),
-                integration=dice.pick(integrations),
-                schedule=_schedule(seed, workspace, order),
+                integration=integration,
+                schedule=schedule,
+                settings={
+                    "name": title,
+                    "icon": _ICONS[data_type],
+                    "source": "sync",
+                    "dataType": data_type,
+                    "sourceConfig": {"type": "sync", "accounts": [_account_ref(each) for each in members]},
+                    "destinationConfig": _destination(seed, feed_id, title, integration),
+                    "fieldMappings": [
+                        {"sourceField": field, "destinationField": field.capitalize()}
+                        for field in _MAPPINGS[data_type]
+                    ],
+                    "dataTypeOptions": _OPTIONS.get(data_type, {"dataType": data_type}),
+                    "schedule": _schedule_setting(schedule),
+                },
                 order=order,
                 created_at=created,
                 updated_at=created + timedelta(days=dice.below(30)),
@@ -102,6 +127,30 @@ def _schedule(seed: Seed, workspace: Workspace, order: int) -> Schedule:
     )
 
 
+def _account_ref(account: Account) -> Row:
+    return {"bankId": account.bank.id, "accountId": account.id}
+
+
+def _destination(seed: Seed, feed_id: str, title: str, integration: Integration) -> Row:
+    target: Row = {"type": integration.type, "integrationId": integration.id}
+    table = seed.token(12, "destination", feed_id)
+    if integration.type == "notion":
+        return {**target, "databaseId": table}
+    if integration.type == "airtable":
+        return {**target, "baseId": f"app{table[:14]}", "tableId": f"tbl{table[2:]}"}
+    sheet: Row = {"sheetName": title, "direction": "row", "headerRowOrColumn": 1, "pushLocation": "end"}
+    return {**target, "spreadsheetId": table, **sheet}
+
+
+def _schedule_setting(schedule: Schedule) -> Row:
+    row: Row = {
+        "enabled": schedule.enabled,
+        "frequency": schedule.frequency,
+        "timeOfDay": f"{schedule.hour:02d}:{schedule.minute:02d}",
+    }
+    return row if schedule.day_of_week is None else {**row, "dayOfWeek": schedule.day_of_week}
+
+
 def enrichments_of(seed: Seed, workspace: Workspace, owner_id: str) -> tuple[Enrichment, ...]:
     """Give a workspace a rule, and some of them an alert and their one memory."""
     dice = seed.dice("enrichments", workspace.id)
@@ -125,12 +174,19 @@ def enrichments_of(seed: Seed, workspace: Workspace, owner_id: str) -> tuple[Enr
         Enrichment(
             id=seed.id("enrichment", workspace.id, order),
             workspace_id=workspace.id,
-            name=name,
-            type=kind,
-            config=config,
-            order=order,
+            settings={
+                "name": name,
+                "type": kind,
+                "enabled": True,
+                "order": order,
+                "dataType": "transactions",
+                "feedIds": [],
+                "allFeeds": True,
+                **config,
+            },
             created_by=owner_id,
             created_at=workspace.created_at + timedelta(days=140 + order),
+            updated_at=workspace.created_at + timedelta(days=140 + order),
         )
         for order, (name, kind, config) in enumerate(chosen)
     )

@@ -10,9 +10,9 @@ moves it, and only ``start`` and ``cancel`` write anything.
 
 from __future__ import annotations
 
+import heapq
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta, timezone
-from itertools import chain
 from typing import TYPE_CHECKING
 
 from airflow_provider_banksync.sandbox.clock import SandboxClock, iso
@@ -21,6 +21,8 @@ from airflow_provider_banksync.sandbox.errors import ConflictError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from airflow_provider_banksync.sandbox.drift import Drift
+    from airflow_provider_banksync.sandbox.live import LiveWorld
     from airflow_provider_banksync.sandbox.model import Feed, Row
     from airflow_provider_banksync.sandbox.seed import Dice, Seed
 
@@ -29,8 +31,8 @@ ACTIVE_STATUSES = frozenset({"queued", "in_progress"})
 
 HISTORY_DAYS = 30
 """How far BankSync's own scheduled jobs reach back before the sandbox's start."""
-BROKEN_FOR = timedelta(days=3)
-"""A broken bank was fine before that: its older scheduled jobs completed."""
+QUIET = timedelta(days=1)
+"""After the sandbox's start BankSync starts no jobs of its own: a test must not depend on the hour it runs at."""
 
 
 @dataclass(frozen=True)
@@ -142,14 +144,19 @@ class Job:
 
 
 class Jobs:
-    """The jobs of one sandbox: those that were started through the API, and BankSync's own before its start."""
+    """The jobs of one sandbox: those that were started through the API, and BankSync's own by its schedules."""
 
-    def __init__(self, seed: Seed, clock: SandboxClock, rules: JobRules) -> None:
+    def __init__(
+        self, seed: Seed, clock: SandboxClock, rules: JobRules, live: LiveWorld, drift: Drift
+    ) -> None:
         self._seed = seed
         self._clock = clock
         self._rules = rules
+        self._live = live
+        self._drift = drift
         self._by_feed: dict[str, list[Job]] = {}
         self._started: list[Job] = []
+        self._cancelled: dict[str, datetime] = {}
 
     def started(self) -> list[Job]:
         """Give the jobs that were started through the API, oldest first."""
@@ -158,10 +165,11 @@ class Jobs:
     def start(self, feed: Feed, user_id: str, first: date | None, last: date | None) -> Job:
         """Start a job of this feed, unless one is under way."""
         now = self._clock.now()
-        earlier = self._by_feed.setdefault(feed.id, [])
         # One at a time, so only the newest can be under way.
-        if earlier and earlier[-1].status(now) in ACTIVE_STATUSES:
+        newest = next(self.of_feed(feed), None)
+        if newest is not None and newest.status(now) in ACTIVE_STATUSES:
             raise ConflictError("A sync job is already queued or in progress for this feed")
+        earlier = self._by_feed.setdefault(feed.id, [])
         job_id = self._seed.id("job", feed.id, len(earlier))
         job = Job(
             id=job_id,
@@ -171,7 +179,7 @@ class Jobs:
             first=None if first is None else first.isoformat(),
             last=None if last is None else last.isoformat(),
             created_at=now,
-            plan=self._plan(feed, job_id, days=_days(first, last, now), signed_out=_signed_out(feed)),
+            plan=self._plan(feed, job_id, now, days=_days(first, last, now)),
         )
         earlier.append(job)
         self._started.append(job)
@@ -183,36 +191,55 @@ class Jobs:
         status = job.status(now)
         if status not in ACTIVE_STATUSES:
             raise ConflictError(f"Job has already ended: it is {status}")
-        job.cancelled_at = now
+        job.cancelled_at = self._cancelled[job.id] = now
         return job
 
     def of_feed(self, feed: Feed) -> Iterator[Job]:
         """Go through the jobs of a feed, newest first."""
-        return chain(reversed(self._by_feed.get(feed.id, [])), self._history(feed))
+        started = reversed(self._by_feed.get(feed.id, []))
+        return heapq.merge(started, self._scheduled(feed), key=lambda job: job.created_at, reverse=True)
 
     def find(self, feed: Feed, job_id: str) -> Job | None:
         """Find a job of this feed."""
         return next((job for job in self.of_feed(feed) if job.id == job_id), None)
 
-    def _history(self, feed: Feed) -> Iterator[Job]:
-        start = self._clock.start
-        for back in range(HISTORY_DAYS):
-            day = start.date() - timedelta(days=back)
-            if not feed.schedule.due(day):
-                continue
-            at = time(feed.schedule.hour, feed.schedule.minute, tzinfo=timezone.utc)
-            born = datetime.combine(day, at) + timedelta(
-                seconds=self._seed.dice("late", feed.id, day).below(20)
-            )
-            job_id = self._seed.id("job", feed.id, "scheduled", day)
-            signed_out = _signed_out(feed) if born > start - BROKEN_FOR else None
-            plan = self._plan(feed, job_id, days=1, signed_out=signed_out)
-            # All of it lies in the past when the sandbox starts: no feed is busy before somebody makes it so.
-            if born + plan.total < start:
-                owner = self._seed.id("user", feed.workspace_id, "owner")
-                yield Job(job_id, feed, owner, "scheduled", None, None, born, plan)
+    def _scheduled(self, feed: Feed) -> Iterator[Job]:
+        today, first = self._clock.now().date(), self._clock.start.date() - timedelta(days=HISTORY_DAYS - 1)
+        for back in range((today - first).days + 1):
+            job = self._due(feed, today - timedelta(days=back))
+            if job is not None:
+                yield job
 
-    def _plan(self, feed: Feed, job_id: str, *, days: int, signed_out: str | None) -> Plan:
+    def _due(self, feed: Feed, day: date) -> Job | None:
+        """Give BankSync's own job of a day, where there was one."""
+        late = timedelta(seconds=self._seed.dice("late", feed.id, day).below(20))
+        for _, version in self._live.feed_changes.history(feed):
+            if version is None or version.schedule is None or not version.schedule.due(day):
+                continue
+            at = time(version.schedule.hour, version.schedule.minute, tzinfo=timezone.utc)
+            born = datetime.combine(day, at) + late
+            if self._live.feed_changes.at(feed, born) is version:
+                return self._own_job(version, day, born)
+        return None
+
+    def _own_job(self, feed: Feed, day: date, born: datetime) -> Job | None:
+        start, job_id = self._clock.start, self._seed.id("job", feed.id, "scheduled", day)
+        plan = self._plan(feed, job_id, born, days=1)
+        # What was before the sandbox started lies all in the past; and for a day after that nothing is disturbed.
+        if start - plan.total <= born < start + QUIET or born > self._clock.now() or self._busy(feed, born):
+            return None
+        owner = self._seed.id("user", feed.workspace_id, "owner")
+        sort = self._drift.job_type(job_id, "scheduled")
+        return Job(job_id, feed, owner, sort, None, None, born, plan, self._cancelled.get(job_id))
+
+    def _busy(self, feed: Feed, moment: datetime) -> bool:
+        """Say whether a job that was started through the API was under way; BankSync then leaves its own out."""
+        return any(
+            job.created_at <= moment and job.status(moment) in ACTIVE_STATUSES
+            for job in self._by_feed.get(feed.id, ())
+        )
+
+    def _plan(self, feed: Feed, job_id: str, born: datetime, *, days: int) -> Plan:
         dice = self._seed.dice("plan", job_id)
         low, high = (round(seconds * 1000) for seconds in self._rules.seconds)
         total = dice.between(low, high)
@@ -220,21 +247,18 @@ class Jobs:
         running = timedelta(milliseconds=total) - queued
         luck = self._seed.dice("luck", feed.id)
         refuses, stumbles = luck.chance(self._rules.failure_share), luck.chance(self._rules.row_error_share)
-        if signed_out is not None:
-            return _failing(queued, running, 0, signed_out, "authentication")
+        unread = self._live.trouble_with_sources(feed, born)
+        if unread is not None:
+            return _failing(queued, running, 0, unread, "authentication")
         processed = _expected_rows(feed, dice, days)
-        if refuses:
-            message = f"{feed.integration.name}: the destination refused the write (permission was withdrawn)"
-            return _failing(queued, running, processed, message, "destination")
+        unwritten = self._live.trouble_with_destination(feed, born)
+        if refuses and unwritten is None:
+            target = "The feed's" if feed.integration is None else f"{feed.integration.name}: the"
+            unwritten = f"{target} destination refused the write (permission was withdrawn)"
+        if unwritten is not None:
+            return _failing(queued, running, processed, unwritten, "destination")
         troubles = tuple(_row_errors(dice, running, processed)) if stumbles else ()
         return Plan(queued, running, False, processed, processed - len(troubles), troubles)
-
-
-def _signed_out(feed: Feed) -> str | None:
-    for account in feed.accounts:
-        if account.bank.broken:
-            return account.bank.reauth_message
-    return None
 
 
 def _failing(queued: timedelta, running: timedelta, processed: int, message: str, category: str) -> Plan:

@@ -1,175 +1,230 @@
-"""The money that moves in an account: computed per account and day, never stored.
+"""The money that moves in an account: computed per account and week, never stored.
 
 A card purchase appears as pending, vanishes one to three days later and comes back settled: under a new id, dated the
 day it settled, naming the id it had. Everything else is settled from the start. What a client sees depends on the
-moment of looking and on nothing else.
+moment of looking and on nothing else. Days are ordinals and moments are milliseconds here, because there are many.
 """
 
 from __future__ import annotations
 
-from calendar import monthrange
-from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta, timezone
-from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
-from airflow_provider_banksync.sandbox.model import Account, Kind
-from airflow_provider_banksync.sandbox.names import CUSTOMERS, MERCHANTS, STAFF
+from airflow_provider_banksync.sandbox.habits import PATTERNS, Draft, everyday
+from airflow_provider_banksync.sandbox.seed import ID_LENGTH, Dice
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    from airflow_provider_banksync.sandbox.seed import Dice, Seed
+    from airflow_provider_banksync.sandbox.model import Account
+    from airflow_provider_banksync.sandbox.seed import Seed
 
+DAY_MS = 86_400_000
 LONGEST_PENDING = 3
 """Days after which the last purchase of a day has settled."""
+_EPOCH_DAY = 719_163
+_FIRST_MS = 6 * 3_600_000
+"""Nothing appears before six in the morning."""
+_DAY_BYTES = 96
+_ROW_BYTES = 12
+_ROWS_KEPT = 60_000
+
+R = TypeVar("R")
 
 
-@dataclass(frozen=True)
-class Movement:
-    """Money going in (positive) or out, in US cents before the account's currency is applied."""
+def day_start(day: int) -> int:
+    """Give the moment at which a day begins."""
+    return (day - _EPOCH_DAY) * DAY_MS
 
-    key: str
-    day: date
-    cents: int
+
+def day_of(moment: int) -> int:
+    """Give the day that a moment lies in."""
+    return moment // DAY_MS + _EPOCH_DAY
+
+
+class Movement(NamedTuple):
+    """Money going in (positive) or out, in the smallest units of the account's currency."""
+
+    id: str
+    pending_id: str | None
+    """The id that it had, or has, while it is pending."""
+    units: int
     description: str
     category: str
     type: str
-    appears: datetime
-    settles: datetime | None = None
+    reference: str
+    day: int
+    appears: int
+    settles: int | None
+    order: int
 
 
-@dataclass(frozen=True)
-class Sighting:
-    """One row as it is seen at a moment: a movement, pending or settled, and since when it looks like that."""
+class Sighting(NamedTuple):
+    """One row as it is seen at a moment. Sorts by when it came to look like that."""
 
-    movement: Movement
+    since: int
+    order: int
+    day: int
     pending: bool
-    day: date
-    since: datetime
+    movement: Movement
 
 
-@dataclass(frozen=True)
-class _Draft:
-    cents: int
-    description: str
-    category: str
-    type: str
+class _Weeks(Generic[R]):
+    """Remembers weeks, by account and number, up to so many rows; then it forgets the oldest."""
+
+    def __init__(self) -> None:
+        self._weeks: dict[tuple[str, int], list[list[R]]] = {}
+        self._rows = 0
+
+    def get(self, key: tuple[str, int]) -> list[list[R]] | None:
+        return self._weeks.get(key)
+
+    def keep(self, key: tuple[str, int], week: list[list[R]]) -> list[list[R]]:
+        # A week without rows takes room as well, so each counts for one row more than it has.
+        self._rows += sum(map(len, week)) + 1
+        while self._rows > _ROWS_KEPT and self._weeks:
+            self._rows -= sum(map(len, self._weeks.pop(next(iter(self._weeks))))) + 1
+        self._weeks[key] = week
+        return week
 
 
 class Ledger:
     """The movements of all accounts of one world."""
 
-    def __init__(self, seed: Seed) -> None:
+    def __init__(self, seed: Seed, per_day: float | None = None) -> None:
         self._seed = seed
-        self._remembered = lru_cache(maxsize=4096)(self._compute)
+        # In thousandths, so that all days together come to exactly the number wanted.
+        self._per_mille = None if per_day is None else round(per_day * 1000)
+        self._weeks: _Weeks[Movement] = _Weeks()
+        self._settled: _Weeks[Sighting] = _Weeks()
+        self._added: dict[str, list[Movement]] = {}
 
-    def sightings(self, account: Account, day: date, now: datetime) -> list[Sighting]:
+    def add(self, account: Account, movement: Movement) -> None:
+        """Let a movement happen that did not grow from the seed."""
+        self._added.setdefault(account.id, []).append(movement)
+
+    def withdraw(self, account: Account, reference: str) -> None:
+        """Take back what was added under a reference."""
+        self._added[account.id] = [
+            each for each in self._added.get(account.id, ()) if each.reference != reference
+        ]
+
+    def sightings(self, account: Account, day: int, now: int) -> list[Sighting]:
         """Give the rows dated this day as they stand at ``now``, in the order in which they came."""
-        seen = list(self._dated(account, day, now))
-        seen.sort(key=lambda sighting: (sighting.since, sighting.movement.key))
-        return seen
+        if now >= day_start(day + LONGEST_PENDING + 1):
+            grown = self._final(account, day // 7)[day % 7]
+        else:
+            grown = sorted(self._unsettled(account, day, now))
+        if account.id not in self._added:
+            return grown
+        added = (_seen(movement, now) for movement in self._added[account.id])
+        return sorted([*grown, *(each for each in added if each is not None and each.day == day)])
 
-    def _dated(self, account: Account, day: date, now: datetime) -> Iterator[Sighting]:
-        for movement in self._movements(account, day):
-            settled = movement.settles is None
-            waiting = movement.settles is not None and now < movement.settles
-            if movement.appears <= now and (settled or waiting):
-                yield Sighting(movement, pending=waiting, day=day, since=movement.appears)
-        for back in range(1, LONGEST_PENDING + 1):
-            for movement in self._movements(account, day - timedelta(days=back)):
-                moment = movement.settles
-                if moment is not None and moment.date() == day and moment <= now:
-                    yield Sighting(movement, pending=False, day=day, since=moment)
+    def first_day(self, account: Account) -> int:
+        """Give the first day that has rows, or could have."""
+        opened = account.opened.toordinal()
+        return min((opened, *(each.day for each in self._added.get(account.id, ()))))
 
-    def _movements(self, account: Account, day: date) -> tuple[Movement, ...]:
-        if day < account.opened:
-            return ()
-        return self._remembered(account.id, account.kind, day)
+    def late(self, account: Account, since: int, now: int) -> int | None:
+        """Give the earliest day of what was added after ``since``: it may be dated long before it came."""
+        added = (_seen(movement, now) for movement in self._added.get(account.id, ()))
+        return min((each.day for each in added if each is not None and each.since > since), default=None)
 
-    def _compute(self, account_id: str, kind: Kind, day: date) -> tuple[Movement, ...]:
-        dice = self._seed.dice("day", account_id, day)
-        habits = self._seed.dice("habits", account_id)
-        return tuple(
-            _movement(dice, day, number, draft)
-            for number, draft in enumerate(_PATTERNS[kind](habits, dice, day))
+    def _unsettled(self, account: Account, day: int, now: int) -> Iterator[Sighting]:
+        for back in range(LONGEST_PENDING + 1):
+            for movement in self._movements(account, day - back):
+                seen = _seen(movement, now)
+                if seen is not None and seen.day == day:
+                    yield seen
+
+    def _movements(self, account: Account, day: int) -> list[Movement]:
+        return self._week(account, day // 7)[day % 7]
+
+    def _final(self, account: Account, week: int) -> list[list[Sighting]]:
+        """Sort a week's rows by the day they are dated when all has settled: no moment is needed then."""
+        found = self._settled.get((account.id, week))
+        if found is not None:
+            return found
+        days: list[list[Sighting]] = [[] for _ in range(7)]
+        for day in range(week * 7 - LONGEST_PENDING, week * 7 + 7):
+            for movement in self._movements(account, day):
+                since = movement.settles or movement.appears
+                dated = day_of(since)
+                if dated // 7 == week:
+                    days[dated % 7].append(Sighting(since, movement.order, dated, False, movement))
+        for rows in days:
+            rows.sort()
+        return self._settled.keep((account.id, week), days)
+
+    def _week(self, account: Account, week: int) -> list[list[Movement]]:
+        found = self._weeks.get((account.id, week))
+        return (
+            found if found is not None else self._weeks.keep((account.id, week), self._compute(account, week))
         )
 
+    def _compute(self, account: Account, week: int) -> list[list[Movement]]:
+        habits = self._seed.dice("habits", account.id)
+        pool = self._seed.digest(7 * _DAY_BYTES, "week", account.id, week)
+        opened = account.opened.toordinal()
+        drafts: list[list[Draft]] = []
+        for day in range(week * 7, week * 7 + 7):
+            start = day % 7 * _DAY_BYTES
+            dice = Dice(int.from_bytes(pool[start : start + _DAY_BYTES], "big"))
+            drafts.append([] if day < opened else self._drafts(account, habits, dice, day))
+        return list(self._movements_of(account, week * 7, drafts))
 
-def _movement(dice: Dice, day: date, number: int, draft: _Draft) -> Movement:
-    appears = datetime.combine(day, time(6), timezone.utc) + timedelta(seconds=dice.below(50_000))
-    settles = None
-    if draft.type == "card":
-        settles = appears + timedelta(days=dice.between(1, LONGEST_PENDING - 1), seconds=dice.below(20_000))
-    return Movement(
-        key=f"{day:%Y%m%d}-{number}",
-        day=day,
-        cents=draft.cents,
-        description=draft.description,
-        category=draft.category,
-        type=draft.type,
-        appears=appears,
-        settles=settles,
-    )
+    def _drafts(self, account: Account, habits: Dice, dice: Dice, day: int) -> list[Draft]:
+        natural = list(PATTERNS[account.kind](habits.copy(), dice, day))
+        if self._per_mille is None:
+            return natural
+        nth = day - account.opened.toordinal()
+        wanted = (nth + 1) * self._per_mille // 1000 - nth * self._per_mille // 1000
+        lacking = max(wanted - len(natural), 0)
+        pool = self._seed.digest(lacking * _ROW_BYTES, "more", account.id, day)
+        more = (
+            everyday(account.kind, Dice(int.from_bytes(pool[start : start + _ROW_BYTES], "big")))
+            for start in range(0, len(pool), _ROW_BYTES)
+        )
+        return [*natural[:wanted], *more]
 
-
-def _purchases(dice: Dice, day: date, at_most: int) -> Iterator[_Draft]:
-    for _ in range(dice.below((at_most if day.weekday() < 5 else 1) + 1)):
-        merchant, category, low, high = dice.pick(MERCHANTS)
-        yield _Draft(-dice.between(low, high), merchant, category, "card")
-
-
-def _checking(habits: Dice, dice: Dice, day: date) -> Iterator[_Draft]:
-    rent, salary, payday = (
-        habits.between(90_000, 420_000),
-        habits.between(210_000, 480_000),
-        habits.between(24, 28),
-    )
-    last = monthrange(day.year, day.month)[1]
-    if day.day == 1:
-        yield _Draft(-rent, "Rent Harbour Estates", "Rent", "standing_order")
-    if day.day == payday:
-        for name in STAFF[: habits.between(1, 3)]:
-            yield _Draft(-salary - dice.below(9_000), f"Salary {name}", "Payroll", "transfer")
-    if day.day == last:
-        yield _Draft(-1_250, "Account maintenance fee", "Bank fees", "fee")
-    if day.weekday() == 4:
-        yield _Draft(-dice.between(10_000, 80_000), "Transfer to reserve", "Transfer", "transfer")
-    if day.weekday() < 5 and dice.chance(0.45):
-        yield _Draft(dice.between(18_000, 640_000), dice.pick(CUSTOMERS), "Revenue", "credit")
-    yield from _purchases(dice, day, 2)
-
-
-def _savings(habits: Dice, dice: Dice, day: date) -> Iterator[_Draft]:
-    if day.weekday() == 4:
-        yield _Draft(dice.between(10_000, 80_000), "Transfer from current account", "Transfer", "transfer")
-    if day.day == 1:
-        yield _Draft(habits.between(900, 14_000), "Interest", "Interest", "interest")
-
-
-def _credit(habits: Dice, dice: Dice, day: date) -> Iterator[_Draft]:
-    if day.day == habits.between(15, 22):
-        yield _Draft(dice.between(60_000, 400_000), "Payment received, thank you", "Transfer", "transfer")
-    yield from _purchases(dice, day, 3)
-
-
-def _investment(habits: Dice, dice: Dice, day: date) -> Iterator[_Draft]:
-    if day.day == habits.between(2, 6):
-        yield _Draft(dice.between(50_000, 250_000), "Cash deposit", "Transfer", "transfer")
-    if day.month % 3 == 0 and day.day == 20:
-        yield _Draft(dice.between(1_200, 32_000), "Dividend", "Dividends", "dividend")
+    def _movements_of(
+        self, account: Account, first: int, drafts: list[list[Draft]]
+    ) -> Iterator[list[Movement]]:
+        ids = self._seed.text(sum(map(len, drafts)) * ID_LENGTH * 2, "rows", account.id, first)
+        numerator, denominator = account.currency.per_cent
+        place = 0
+        for day, drafted in enumerate(drafts, first):
+            found = []
+            begin = day_start(day) + _FIRST_MS
+            stamp = f"REF{day}" if drafted else ""
+            for order, draft in enumerate(drafted):
+                appears = begin + draft.second * 1000
+                is_card = draft.type == "card"
+                found.append(
+                    Movement(
+                        ids[place : place + ID_LENGTH],
+                        ids[place + ID_LENGTH : place + 2 * ID_LENGTH] if is_card else None,
+                        draft.cents * numerator // denominator,
+                        draft.description,
+                        draft.category,
+                        draft.type,
+                        f"{stamp}{order:03d}",
+                        day,
+                        appears,
+                        appears + draft.pending_seconds * 1000 if is_card else None,
+                        order,
+                    )
+                )
+                place += 2 * ID_LENGTH
+            yield found
 
 
-def _loan(habits: Dice, dice: Dice, day: date) -> Iterator[_Draft]:
-    if day.day == 5:
-        yield _Draft(habits.between(40_000, 150_000), "Loan repayment", "Loan", "transfer")
-        yield _Draft(-dice.between(3_000, 20_000), "Interest charged", "Interest", "interest")
-
-
-_PATTERNS: dict[Kind, Callable[[Dice, Dice, date], Iterator[_Draft]]] = {
-    Kind.CHECKING: _checking,
-    Kind.SAVINGS: _savings,
-    Kind.CREDIT: _credit,
-    Kind.INVESTMENT: _investment,
-    Kind.LOAN: _loan,
-}
+def _seen(movement: Movement, now: int) -> Sighting | None:
+    """Give a movement as it is seen at ``now``: not yet, pending or settled."""
+    if now < movement.appears:
+        return None
+    settles = movement.settles
+    if settles is None:
+        return Sighting(movement.appears, movement.order, movement.day, False, movement)
+    if now < settles:
+        return Sighting(movement.appears, movement.order, movement.day, True, movement)
+    return Sighting(settles, movement.order, day_of(settles), False, movement)

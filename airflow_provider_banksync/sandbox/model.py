@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from calendar import monthrange
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
@@ -42,7 +43,7 @@ class Country:
     institutions: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Workspace:
     """The firm's own workspace, or one client portal under it."""
 
@@ -60,7 +61,7 @@ class Workspace:
         return self.parent_id is not None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Bank:
     """A connected bank. A broken one wants its owner to sign in again."""
 
@@ -91,7 +92,7 @@ class Kind(Enum):
     LOAN = "loan"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Account:
     """An account at a bank. ``opened`` is the first day it has rows for."""
 
@@ -112,7 +113,7 @@ class Account:
         return self.bank.currency
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Integration:
     """A destination that a workspace is connected to."""
 
@@ -133,40 +134,45 @@ class Schedule:
     hour: int
     minute: int
     day_of_week: int | None = None
+    day_of_month: int | None = None
 
     def due(self, day: date) -> bool:
-        """Say whether the feed runs on this day."""
+        """Say whether the feed runs on this day. In a short month, the last day stands in for those that lack."""
         if not self.enabled:
             return False
-        return self.frequency == "daily" or day.isoweekday() % 7 == self.day_of_week
+        if self.frequency == "weekly":
+            return day.isoweekday() % 7 == (self.day_of_week or 0)
+        if self.frequency == "monthly":
+            return day.day == min(self.day_of_month or 1, monthrange(day.year, day.month)[1])
+        return True
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Feed:
     """What is read from which accounts and written where."""
 
     id: str
     workspace_id: str
-    name: str
-    icon: str
     data_type: str
+    source: str
     accounts: tuple[Account, ...]
-    integration: Integration
-    schedule: Schedule
-    order: int
+    integration: Integration | None
+    schedule: Schedule | None
+    settings: Row
+    """Everything that a client may write, the way that it is written."""
+    order: object
     created_at: datetime
     updated_at: datetime
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Enrichment:
     """A rule, an alert or a memory that works on the rows of feeds."""
 
     id: str
     workspace_id: str
-    name: str
-    type: str
-    config: Row
-    order: int
+    settings: Row
+    """Everything that a client may write, the way that it is written."""
     created_by: str
     created_at: datetime
+    updated_at: datetime

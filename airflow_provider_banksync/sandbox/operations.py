@@ -2,43 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from airflow_provider_banksync.sandbox.params import read_day, read_family, read_limit, read_status
+from airflow_provider_banksync.sandbox.params import (
+    read_choice,
+    read_day,
+    read_family,
+    read_limit,
+    read_status,
+    read_text,
+    read_texts,
+)
+from airflow_provider_banksync.sandbox.routing import Call, Operation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
-    from airflow_provider_banksync.sandbox.auth import Caller
-    from airflow_provider_banksync.sandbox.backend import Backend
     from airflow_provider_banksync.sandbox.model import Row
-
-
-@dataclass(frozen=True)
-class Call:
-    """One request that has passed the door, with everything that it carries."""
-
-    backend: Backend
-    caller: Caller
-    path: Mapping[str, str]
-    query: Mapping[str, str]
-    body: Mapping[str, object]
-
-
-@dataclass(frozen=True)
-class Operation:
-    """One operation. ``answer`` gives the members of the success envelope."""
-
-    method: str
-    path: str
-    answer: Callable[[Call], Row]
-    needs: str | None = None
-    """The key scope; None where any key will do."""
-    query: frozenset[str] = frozenset()
-    fields: frozenset[str] | None = None
-    """Fields of the body; None where no body is read."""
-    status: int = 200
 
 
 def _whoami(call: Call) -> Row:
@@ -77,7 +55,7 @@ def _list_transactions(call: Call) -> Row:
     links = {"self": page.path}
     if page.has_more:
         links["next"] = f"{page.path}?cursor={page.cursor}"
-    meta = {"count": len(page.rows), "cursor": page.cursor, "hasMore": page.has_more}
+    meta = {"count": page.count, "cursor": page.cursor, "hasMore": page.has_more}
     return {"data": page.rows, "meta": meta, "links": links}
 
 
@@ -102,12 +80,47 @@ def _get_loan(call: Call) -> Row:
     return {"data": call.backend.get_loan(call.caller, call.path["bid"], call.path["aid"])}
 
 
+def _delete_bank(call: Call) -> Row:
+    return {"data": call.editor.delete_bank(call.caller, call.path["bid"])}
+
+
+def _create_bank_link(call: Call) -> Row:
+    for name in ("institutionId", "redirectUri"):
+        read_text(call.body, name)
+    read_texts(call.body, "countryCodes")
+    source = read_choice(call.body, "source", ("plaid", "basiq"))
+    return {"data": call.editor.create_bank_link(call.caller, source)}
+
+
+def _connect_bank(call: Call) -> Row:
+    token, institution = read_text(call.body, "publicToken"), read_text(call.body, "institutionId")
+    name = read_text(call.body, "institutionName")
+    return {"data": call.editor.connect_bank(call.caller, token or "", name, institution)}
+
+
 def _list_feeds(call: Call) -> Row:
     return {"data": call.backend.list_feeds(call.caller, family=read_family(call.query))}
 
 
 def _get_feed(call: Call) -> Row:
     return {"data": call.backend.get_feed(call.caller, call.path["fid"])}
+
+
+def _create_feed(call: Call) -> Row:
+    return {"data": call.editor.create_feed(call.caller, dict(call.body))}
+
+
+def _update_feed(call: Call) -> Row:
+    return {"data": call.editor.update_feed(call.caller, call.path["fid"], dict(call.body))}
+
+
+def _delete_feed(call: Call) -> Row:
+    call.editor.delete_feed(call.caller, call.path["fid"])
+    return {}
+
+
+def _preview_enrichment(call: Call) -> Row:
+    return {"data": call.editor.preview_enrichment(call.caller, call.path["fid"], call.body["records"])}
 
 
 def _trigger_sync(call: Call) -> Row:
@@ -141,12 +154,29 @@ def _list_integrations(call: Call) -> Row:
     return {"data": call.backend.list_integrations(call.caller, family=read_family(call.query))}
 
 
+def _delete_integration(call: Call) -> Row:
+    return {"data": call.editor.delete_integration(call.caller, call.path["iid"])}
+
+
 def _list_enrichments(call: Call) -> Row:
     return {"data": call.backend.list_enrichments(call.caller)}
 
 
 def _get_enrichment(call: Call) -> Row:
     return {"data": call.backend.get_enrichment(call.caller, call.path["eid"])}
+
+
+def _create_enrichment(call: Call) -> Row:
+    return {"data": call.editor.create_enrichment(call.caller, dict(call.body))}
+
+
+def _update_enrichment(call: Call) -> Row:
+    return {"data": call.editor.update_enrichment(call.caller, call.path["eid"], dict(call.body))}
+
+
+def _delete_enrichment(call: Call) -> Row:
+    call.editor.delete_enrichment(call.caller, call.path["eid"])
+    return {}
 
 
 _SCOPE = frozenset({"scope"})
@@ -158,7 +188,25 @@ OPERATIONS = (
     Operation("GET", "/v1/whoami", _whoami),
     Operation("GET", "/v1/workspaces", _list_workspaces, "workspaces:read"),
     Operation("GET", "/v1/banks", _list_banks, "banks:read", query=_SCOPE),
+    Operation(
+        "POST",
+        "/v1/banks/link",
+        _create_bank_link,
+        "banks:write",
+        fields=frozenset({"source", "institutionId", "countryCodes", "redirectUri"}),
+        required=frozenset({"source"}),
+    ),
+    Operation(
+        "POST",
+        "/v1/banks/connect",
+        _connect_bank,
+        "banks:write",
+        fields=frozenset({"publicToken", "institutionId", "institutionName"}),
+        required=frozenset({"publicToken"}),
+        status=201,
+    ),
     Operation("GET", "/v1/banks/{bid}", _get_bank, "banks:read"),
+    Operation("DELETE", "/v1/banks/{bid}", _delete_bank, "banks:write"),
     Operation("GET", "/v1/banks/{bid}/accounts", _list_accounts, "banks:read"),
     Operation("GET", _ACCOUNT, _get_account, "banks:read"),
     Operation("GET", f"{_ACCOUNT}/transactions", _list_transactions, "banks:read", query=_DAYS | {"cursor"}),
@@ -167,7 +215,18 @@ OPERATIONS = (
     Operation("GET", f"{_ACCOUNT}/holdings", _list_holdings, "banks:read"),
     Operation("GET", f"{_ACCOUNT}/loan", _get_loan, "banks:read"),
     Operation("GET", "/v1/feeds", _list_feeds, "feeds:read", query=_SCOPE),
+    Operation("POST", "/v1/feeds", _create_feed, "feeds:write", keeps=True, status=201),
     Operation("GET", "/v1/feeds/{fid}", _get_feed, "feeds:read"),
+    Operation("PUT", "/v1/feeds/{fid}", _update_feed, "feeds:write", keeps=True),
+    Operation("DELETE", "/v1/feeds/{fid}", _delete_feed, "feeds:write"),
+    Operation(
+        "POST",
+        "/v1/feeds/{fid}/enrich/preview",
+        _preview_enrichment,
+        "enrichments:read",
+        fields=frozenset({"records"}),
+        required=frozenset({"records"}),
+    ),
     Operation(
         "POST",
         "/v1/feeds/{fid}/sync",
@@ -181,51 +240,12 @@ OPERATIONS = (
     Operation("GET", "/v1/feeds/{fid}/jobs/{jid}", _get_job, "jobs:read"),
     Operation("DELETE", "/v1/feeds/{fid}/jobs/{jid}", _cancel_job, "jobs:write"),
     Operation("GET", "/v1/enrichments", _list_enrichments, "enrichments:read"),
+    Operation("POST", "/v1/enrichments", _create_enrichment, "enrichments:write", keeps=True, status=201),
     Operation("GET", "/v1/enrichments/{eid}", _get_enrichment, "enrichments:read"),
+    Operation("PUT", "/v1/enrichments/{eid}", _update_enrichment, "enrichments:write", keeps=True),
+    Operation("DELETE", "/v1/enrichments/{eid}", _delete_enrichment, "enrichments:write"),
     Operation("GET", "/v1/integrations", _list_integrations, "workspaces:read", query=_SCOPE),
+    Operation("DELETE", "/v1/integrations/{iid}", _delete_integration, "workspaces:write"),
     # The internal surface has the one workspace-wide list of jobs.
     Operation("GET", "/api/jobs", _list_all_jobs, "jobs:read", query=_SCOPE | _JOBS),
 )
-
-
-@dataclass(frozen=True)
-class Resource:
-    """Everything that can be done at one path."""
-
-    segments: tuple[str, ...]
-    operations: Mapping[str, Operation]
-
-    def match(self, segments: tuple[str, ...]) -> dict[str, str] | None:
-        """Give the path's parameters where this is its resource, else None."""
-        if len(segments) != len(self.segments):
-            return None
-        found: dict[str, str] = {}
-        for pattern, segment in zip(self.segments, segments, strict=True):
-            if pattern.startswith("{") and segment:
-                found[pattern[1:-1]] = segment
-            elif pattern != segment:
-                return None
-        return found
-
-
-class Routes:
-    """Finds the resource that a path names. A trailing slash names another, which there is not."""
-
-    def __init__(self, operations: tuple[Operation, ...] = OPERATIONS) -> None:
-        by_path: dict[str, dict[str, Operation]] = {}
-        for operation in operations:
-            by_path.setdefault(operation.path, {})[operation.method] = operation
-        # A fixed segment goes before a parameter: "/banks/link" is never the bank called "link".
-        order = sorted(by_path, key=lambda path: path.replace("{", "~"))
-        self._resources = [Resource(tuple(path.split("/")), by_path[path]) for path in order]
-
-    def find(self, path: str) -> tuple[Resource, dict[str, str]] | None:
-        """Give the resource and the parameters of a path, None where there is no such path."""
-        segments = tuple(path.split("/"))
-        return next(self._matches(segments), None)
-
-    def _matches(self, segments: tuple[str, ...]) -> Iterator[tuple[Resource, dict[str, str]]]:
-        for resource in self._resources:
-            found = resource.match(segments)
-            if found is not None:
-                yield resource, found

@@ -11,31 +11,29 @@ import base64
 import binascii
 import json
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
 from airflow_provider_banksync.sandbox.errors import BadRequestError
+from airflow_provider_banksync.sandbox.ledger import day_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from datetime import date
 
     from airflow_provider_banksync.sandbox.ledger import Ledger, Sighting
     from airflow_provider_banksync.sandbox.model import Account
     from airflow_provider_banksync.sandbox.seed import Seed
-
-_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True)
 class Place:
     """Where to read on: rows dated ``first`` to ``last`` that came after ``since``, as they stood at ``as_of``."""
 
-    first: date
-    last: date
+    first: int
+    last: int
     skip: int
     """How many rows of the first day were on earlier pages."""
-    since: datetime | None
-    as_of: datetime | None
+    since: int | None
+    as_of: int | None
     """None once all was read: then the present counts, and the days go on to today."""
 
 
@@ -56,43 +54,43 @@ class Pager:
         self._ledger = ledger
         self._size = size
 
-    def window(self, account: Account, first: date, last: date, now: datetime) -> Page:
+    def window(self, account: Account, first: date, last: date, now: int) -> Page:
         """Read the first page of a window of days, both included."""
-        return self._read(account, Place(first, last, skip=0, since=None, as_of=now), now)
+        place = Place(first.toordinal(), last.toordinal(), skip=0, since=None, as_of=now)
+        return self._read(account, place, now)
 
-    def resume(self, account: Account, cursor: str, now: datetime) -> Page:
+    def resume(self, account: Account, cursor: str, now: int) -> Page:
         """Read the page that a cursor leads to."""
-        return self._read(account, self._decode(account, cursor), now)
+        place = self._decode(account, cursor)
+        if place.as_of is None and place.since is not None:
+            late = self._ledger.late(account, place.since, now)
+            place = replace(place, first=min(place.first, late or place.first), last=day_of(now))
+        return self._read(account, place, now)
 
-    def _read(self, account: Account, place: Place, now: datetime) -> Page:
-        as_of = place.as_of or now
-        last = as_of.date() if place.as_of is None else min(place.last, as_of.date())
-        place = replace(place, first=max(place.first, account.opened), last=last, as_of=as_of)
+    def _read(self, account: Account, place: Place, now: int) -> Page:
+        as_of = now if place.as_of is None else place.as_of
+        # Before its account was opened there is nothing, unless it was added.
+        day = max(place.first, self._ledger.first_day(account))
+        last, skip = min(place.last, day_of(as_of)), place.skip
         page: list[Sighting] = []
-        for day, index, sighting in self._rows(account, place, as_of):
-            if len(page) == self._size:
-                return Page(page, self._encode(account, replace(place, first=day, skip=index)), has_more=True)
-            page.append(sighting)
-        rest = Place(first=as_of.date(), last=as_of.date(), skip=0, since=as_of, as_of=None)
-        return Page(page, self._encode(account, rest), has_more=False)
+        while day <= last:
+            fresh = self._fresh(account, day, place.since, as_of)
+            room = skip + self._size - len(page)
+            page += fresh[skip:room]
+            # One row more than there is room for, on this day or a later one, and there is another page.
+            if room < len(fresh):
+                rest = Place(day, place.last, room, place.since, as_of)
+                return Page(page, self._encode(account, rest), has_more=True)
+            day, skip = day + 1, 0
+        today = day_of(as_of)
+        return Page(page, self._encode(account, Place(today, today, 0, as_of, None)), has_more=False)
 
-    def _rows(self, account: Account, place: Place, as_of: datetime) -> Iterator[tuple[date, int, Sighting]]:
-        day, skip = place.first, place.skip
-        while day <= place.last:
-            rows = self._ledger.sightings(account, day, as_of)
-            fresh = [row for row in rows if place.since is None or row.since > place.since]
-            for index in range(skip, len(fresh)):
-                yield day, index, fresh[index]
-            day, skip = day + _DAY, 0
+    def _fresh(self, account: Account, day: int, since: int | None, as_of: int) -> list[Sighting]:
+        rows = self._ledger.sightings(account, day, as_of)
+        return rows if since is None else [row for row in rows if row.since > since]
 
     def _encode(self, account: Account, place: Place) -> str:
-        fields = [
-            place.first.toordinal(),
-            place.last.toordinal(),
-            place.skip,
-            _to_ms(place.since),
-            _to_ms(place.as_of),
-        ]
+        fields = [place.first, place.last, place.skip, place.since, place.as_of]
         text = json.dumps(fields, separators=(",", ":"))
         return (
             base64.urlsafe_b64encode(f"{self._mark(account, text)}{text}".encode())
@@ -112,18 +110,7 @@ class Pager:
         if mark != self._mark(account, text):
             raise BadRequestError("Invalid cursor")
         first, last, skip, since, as_of = json.loads(text)
-        return Place(date.fromordinal(first), date.fromordinal(last), skip, _from_ms(since), _from_ms(as_of))
+        return Place(first, last, skip, since, as_of)
 
     def _mark(self, account: Account, text: str) -> str:
         return self._seed.token(6, "cursor", account.id, text)
-
-
-_ZERO = datetime(1970, 1, 1, tzinfo=timezone.utc)
-
-
-def _to_ms(moment: datetime | None) -> int | None:
-    return None if moment is None else (moment - _ZERO) // timedelta(milliseconds=1)
-
-
-def _from_ms(milliseconds: int | None) -> datetime | None:
-    return None if milliseconds is None else _ZERO + timedelta(milliseconds=milliseconds)

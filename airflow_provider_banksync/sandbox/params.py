@@ -6,7 +6,7 @@ import re
 from datetime import date
 from typing import TYPE_CHECKING
 
-from airflow_provider_banksync.sandbox.encoding import decode
+from airflow_provider_banksync.sandbox.encoding import decode, encode
 from airflow_provider_banksync.sandbox.errors import BadRequestError
 from airflow_provider_banksync.sandbox.jobs import STATUSES
 
@@ -30,22 +30,55 @@ def read_query(pairs: Iterable[tuple[str, str]], known: Collection[str]) -> dict
     return found
 
 
-def read_body(body: bytes, content_type: str, known: Collection[str]) -> dict[str, object]:
-    """Take a JSON body apart: an object of known fields. No body is an empty one."""
-    if not body:
-        return {}
+def read_object(body: bytes, content_type: str) -> dict[str, object]:
+    """Take a JSON body that is an object."""
     if content_type.partition(";")[0].strip().lower() != "application/json":
         raise BadRequestError("Content-Type must be application/json")
     try:
         fields = decode(body)
+        encode(fields)  # half a surrogate pair can be read, and never be sent again
     except (ValueError, RecursionError):
         raise BadRequestError("Request body is not valid JSON") from None
     if not isinstance(fields, dict):
         raise BadRequestError("Request body must be a JSON object")
+    return fields
+
+
+def read_body(
+    body: bytes, content_type: str, known: Collection[str], required: Collection[str]
+) -> dict[str, object]:
+    """Take a JSON body apart: an object of known fields. Where none is required, no body is an empty one."""
+    fields = read_object(body, content_type) if body else {}
     unknown = sorted(set(fields) - set(known))
     if unknown:
         raise BadRequestError(f"Unknown field: {unknown[0]!a}")
+    missing = sorted(set(required) - set(fields))
+    if missing:
+        raise BadRequestError(f"{missing[0]} is required")
     return fields
+
+
+def read_text(fields: Mapping[str, object], name: str) -> str | None:
+    """Read a string; None where it is not given."""
+    value = fields.get(name)
+    if name in fields and not isinstance(value, str):
+        raise BadRequestError(f"{name} must be a string")
+    return value if isinstance(value, str) else None
+
+
+def read_texts(fields: Mapping[str, object], name: str) -> None:
+    """Check a list of strings, where it is given."""
+    value = fields.get(name, [])
+    if not (isinstance(value, list) and all(isinstance(each, str) for each in value)):
+        raise BadRequestError(f"{name} must be a list of strings")
+
+
+def read_choice(fields: Mapping[str, object], name: str, choices: Collection[str]) -> str:
+    """Read a string that is one of these."""
+    value = read_text(fields, name)
+    if value is None or value not in choices:
+        raise BadRequestError(f"{name} must be one of {', '.join(choices)}")
+    return value
 
 
 def read_family(query: Mapping[str, str]) -> bool:

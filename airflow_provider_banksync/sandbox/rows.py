@@ -13,27 +13,12 @@ from airflow_provider_banksync.sandbox.model import (
     Integration,
     Kind,
     Row,
-    Schedule,
     Workspace,
 )
 from airflow_provider_banksync.sandbox.names import DESTINATIONS
 
 if TYPE_CHECKING:
     from datetime import datetime
-
-    from airflow_provider_banksync.sandbox.ledger import Sighting
-    from airflow_provider_banksync.sandbox.seed import Seed
-
-_MAPPINGS = {
-    "transactions": ("date", "description", "amount", "currency", "category"),
-    "balances": ("asOf", "current", "available", "currency"),
-    "trades": ("date", "symbol", "quantity", "price", "amount"),
-    "holdings": ("symbol", "quantity", "price", "value"),
-}
-_OPTIONS: dict[str, Row] = {
-    "transactions": {"dataType": "transactions", "pendingMode": "track_and_update"},
-    "balances": {"dataType": "balances", "mode": "append"},
-}
 
 
 def portal_field(workspace: Workspace) -> Row | None:
@@ -112,35 +97,6 @@ def balance_row(account: Account, now: datetime) -> Row:
     }
 
 
-def transaction_row(seed: Seed, account: Account, sighting: Sighting) -> Row:
-    """Show a movement of money as it is seen now: pending, or settled under another id."""
-    movement = sighting.movement
-    amount = account.currency.money(movement.cents)
-    nothing = account.currency.minor(0)
-    pending_id = None if movement.settles is None else seed.id("pending", account.id, movement.key)
-    row: Row = {
-        "id": pending_id if sighting.pending else seed.id("transaction", account.id, movement.key),
-        "date": sighting.day.isoformat(),
-        "authorizedDate": movement.day.isoformat(),
-        "description": movement.description,
-        "amount": amount,
-        "creditAmount": max(amount, nothing),
-        "debitAmount": max(-amount, nothing),
-        "currency": account.currency.code,
-        "category": movement.category,
-        "type": movement.type,
-        "reference": f"REF{movement.key}",
-        "pending": sighting.pending,
-        "pendingTransactionId": None if sighting.pending else pending_id,
-        "accountId": account.id,
-        "accountName": account.name,
-        "accountNumber": account.number,
-        "bankId": account.bank.id,
-        "bank": account.bank.name,
-    }
-    return row
-
-
 def integration_row(integration: Integration) -> Row:
     """Show a destination."""
     return {
@@ -154,23 +110,11 @@ def integration_row(integration: Integration) -> Row:
     }
 
 
-def feed_row(seed: Seed, feed: Feed) -> Row:
+def feed_row(feed: Feed) -> Row:
     """Show a feed with everything that configures it."""
-    accounts = [{"bankId": account.bank.id, "accountId": account.id} for account in feed.accounts]
     return {
         "id": feed.id,
-        "name": feed.name,
-        "icon": feed.icon,
-        "source": "sync",
-        "dataType": feed.data_type,
-        "sourceConfig": {"type": "sync", "accounts": accounts},
-        "destinationConfig": _destination(seed, feed),
-        "fieldMappings": [
-            {"sourceField": field, "destinationField": field.capitalize()}
-            for field in _MAPPINGS[feed.data_type]
-        ],
-        "dataTypeOptions": _OPTIONS.get(feed.data_type, {"dataType": feed.data_type}),
-        "schedule": _schedule(feed.schedule),
+        **feed.settings,
         "state": {"status": "active"},
         "order": feed.order,
         "createdAt": iso(feed.created_at),
@@ -178,39 +122,12 @@ def feed_row(seed: Seed, feed: Feed) -> Row:
     }
 
 
-def _destination(seed: Seed, feed: Feed) -> Row:
-    target: Row = {"type": feed.integration.type, "integrationId": feed.integration.id}
-    table = seed.token(12, "destination", feed.id)
-    if feed.integration.type == "notion":
-        return {**target, "databaseId": table}
-    if feed.integration.type == "airtable":
-        return {**target, "baseId": f"app{table[:14]}", "tableId": f"tbl{table[2:]}"}
-    sheet: Row = {"sheetName": feed.name, "direction": "row", "headerRowOrColumn": 1, "pushLocation": "end"}
-    return {**target, "spreadsheetId": table, **sheet}
-
-
-def _schedule(schedule: Schedule) -> Row:
-    row: Row = {
-        "enabled": schedule.enabled,
-        "frequency": schedule.frequency,
-        "timeOfDay": f"{schedule.hour:02d}:{schedule.minute:02d}",
-    }
-    return row if schedule.day_of_week is None else {**row, "dayOfWeek": schedule.day_of_week}
-
-
 def enrichment_row(enrichment: Enrichment) -> Row:
     """Show an enrichment."""
     return {
         "id": enrichment.id,
-        "name": enrichment.name,
-        "type": enrichment.type,
-        "enabled": True,
-        "order": enrichment.order,
-        "dataType": "transactions",
-        "feedIds": [],
-        "allFeeds": True,
-        **enrichment.config,
+        **enrichment.settings,
         "createdAt": iso(enrichment.created_at),
-        "updatedAt": iso(enrichment.created_at),
+        "updatedAt": iso(enrichment.updated_at),
         "createdBy": enrichment.created_by,
     }

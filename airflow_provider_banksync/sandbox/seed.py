@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+ID_LENGTH = 20
+"""Characters of an id."""
+
 # An id is letters and digits only; two letters standing in for + and / cost nothing that matters here.
 _ALPHANUMERIC = bytes.maketrans(b"+/", b"Qz")
 
@@ -26,6 +29,10 @@ class Dice:
 
     def __init__(self, pool: int) -> None:
         self._pool = pool
+
+    def copy(self) -> Dice:
+        """Give dice that will roll the same."""
+        return Dice(self._pool)
 
     def below(self, limit: int) -> int:
         """Draw a whole number from 0 to ``limit - 1``."""
@@ -53,7 +60,15 @@ class Seed:
 
     def dice(self, *path: object) -> Dice:
         """Give the dice of this thing; the same path always rolls the same."""
-        return Dice(int.from_bytes(hashlib.shake_256(self._material(path)).digest(128), "big"))
+        return Dice(int.from_bytes(self.digest(128, *path), "big"))
+
+    def digest(self, size: int, *path: object) -> bytes:
+        """Give so many bytes for this thing, to be cut up where there are many of a sort."""
+        return hashlib.shake_256(self._material(path)).digest(size)
+
+    def text(self, length: int, *path: object) -> str:
+        """Give letters and digits; ``length`` is a multiple of four."""
+        return base64.b64encode(self.digest(length // 4 * 3, *path)).translate(_ALPHANUMERIC).decode("ascii")
 
     def id(self, *path: object) -> str:
         """Give an opaque id of 20 letters and digits."""

@@ -5,14 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from airflow_provider_banksync.sandbox.arrivals import Arrivals
 from airflow_provider_banksync.sandbox.auth import Keyring
 from airflow_provider_banksync.sandbox.backend import Backend
 from airflow_provider_banksync.sandbox.clock import SandboxClock
+from airflow_provider_banksync.sandbox.drift import Drift
+from airflow_provider_banksync.sandbox.editor import Editor
 from airflow_provider_banksync.sandbox.errors import SandboxError
 from airflow_provider_banksync.sandbox.faults import Faults
 from airflow_provider_banksync.sandbox.jobs import JobRules, Jobs
 from airflow_provider_banksync.sandbox.journal import Journal, RequestRecord
 from airflow_provider_banksync.sandbox.ledger import Ledger
+from airflow_provider_banksync.sandbox.live import LiveWorld
 from airflow_provider_banksync.sandbox.pages import Pager
 from airflow_provider_banksync.sandbox.ratelimit import RateLimit, RateLimiter, Traffic
 from airflow_provider_banksync.sandbox.seed import Seed
@@ -20,7 +24,8 @@ from airflow_provider_banksync.sandbox.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from datetime import datetime
+    from datetime import date, datetime
+    from decimal import Decimal
     from types import TracebackType
 
     from airflow_provider_banksync.sandbox.listener import Listener
@@ -51,6 +56,10 @@ class BankSyncSandbox:
     :param failure_share: the share of feeds (0 to 1) whose jobs fail because their destination refuses.
     :param now: where the sandbox's clock starts (aware); the real time by default.
     :param rate_limit: how many requests a key may send in a minute, or a ``RateLimit``; None for no limit.
+    :param transactions_per_day: how many each account has on average; None for what a small business has, about one.
+    :param rows_per_sync: how many transactions come to each account of a feed when a sync of it completes.
+    :param drift: answer the way the live API has been seen to differ from its documentation: other forms of balances
+        and of ``connectionStatus``, unknown fields, unknown sources.
     :param block_default_user_agents: answer like Cloudflare to who does not name itself: 403, error 1010.
     """
 
@@ -69,6 +78,9 @@ class BankSyncSandbox:
         failure_share: float = 0.0,
         now: datetime | None = None,
         rate_limit: RateLimit | int | None = None,
+        transactions_per_day: float | None = None,
+        rows_per_sync: int = 0,
+        drift: bool = False,
         block_default_user_agents: bool = True,
     ) -> None:
         _check_range("port", port, 0, 65_535)
@@ -76,6 +88,8 @@ class BankSyncSandbox:
         _check_range("deleted_portals", deleted_portals, 0, 100_000)
         _check_range("broken_banks", broken_banks, 0, portals)
         _check_range("page_size", page_size, 1, 10_000)
+        _check_range("rows_per_sync", rows_per_sync, 0, 10_000)
+        _check_range("transactions_per_day", transactions_per_day or 0, 0, 10_000)
         _check_range("row_error_share", row_error_share, 0, 1)
         _check_range("failure_share", failure_share, 0, 1)
         shortest, longest = job_seconds
@@ -85,8 +99,15 @@ class BankSyncSandbox:
         root = Seed(seed)
         self.world = World(root, portals=portals, deleted_portals=deleted_portals, broken_banks=broken_banks)
         self._keyring = Keyring(self.world)
-        self._jobs = Jobs(root, self.clock, JobRules(job_seconds, row_error_share, failure_share))
-        self._backend = Backend(self.world, self.clock, self._jobs, Pager(root, Ledger(root), page_size))
+        rules, odd = JobRules(job_seconds, row_error_share, failure_share), Drift(root, on=drift)
+        ledger = Ledger(root, transactions_per_day)
+        self._live = LiveWorld(self.world, self.clock)
+        self._jobs = Jobs(root, self.clock, rules, self._live, odd)
+        self._arrivals = Arrivals(root, self.clock, ledger, rows_per_sync)
+        self._backend = Backend(
+            self._live, self.clock, self._jobs, Pager(root, ledger, page_size), self._arrivals, odd
+        )
+        self._editor = Editor(self._live, self.clock, self._backend)
         self._journal = Journal()
         self.faults = Faults()
         """What shall go wrong: ``sandbox.faults.add(Fault.status(503), path="/v1/feeds/**", times=2)``."""
@@ -116,6 +137,7 @@ class BankSyncSandbox:
             raise SandboxError(f"the sandbox needs {error.name}: {INSTALL_HINT}") from error
         app = SandboxApp(
             self._backend,
+            self._editor,
             self._keyring,
             self.clock,
             self._journal,
@@ -189,6 +211,43 @@ class BankSyncSandbox:
         """The jobs that were started through the API, oldest first, as they stand now."""
         now = self.clock.now()
         return [job.row(now) for job in self._jobs.started()]
+
+    def break_bank(self, bank_id: str) -> None:
+        """Let a bank want a new sign-in from now on: reading its accounts is a 503, syncing them fails."""
+        self._live.set_broken(bank_id, True)
+
+    def mend_bank(self, bank_id: str) -> None:
+        """Let a bank be signed in to again, from now on."""
+        self._live.set_broken(bank_id, False)
+
+    def finish_link(self, link_token: str) -> str:
+        """Play the person who signs in at a bank link; give the public token for ``POST /v1/banks/connect``."""
+        return self._editor.finish_link(link_token)
+
+    def add_transaction(
+        self,
+        account_id: str,
+        amount: Decimal | int | str,
+        description: str = "Added by a test",
+        *,
+        day: date | None = None,
+        category: str = "Other",
+        settles_after: float | None = None,
+    ) -> str:
+        """Add a transaction that appears now; give its id.
+
+        :param amount: signed, money out negative, exact: a Decimal, an int or a string like "-12.50".
+        :param day: the day it is dated, which may be long ago; today by default.
+        :param settles_after: it is pending, and settles under another id after so many sandbox seconds.
+        """
+        return self._arrivals.add(
+            self._live.find_account(account_id),
+            amount,
+            description,
+            day=day,
+            category=category,
+            settles_after=settles_after,
+        )
 
     def create_key(
         self,

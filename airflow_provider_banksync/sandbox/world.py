@@ -10,8 +10,16 @@ from datetime import date, datetime, timedelta, timezone
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from airflow_provider_banksync.sandbox.feeds import feeds_of, integrations_of
-from airflow_provider_banksync.sandbox.model import Account, Bank, Feed, Integration, Kind, Workspace
+from airflow_provider_banksync.sandbox.feeds import enrichments_of, feeds_of, integrations_of
+from airflow_provider_banksync.sandbox.model import (
+    Account,
+    Bank,
+    Enrichment,
+    Feed,
+    Integration,
+    Kind,
+    Workspace,
+)
 from airflow_provider_banksync.sandbox.names import (
     AWKWARD_NAMES,
     COUNTRIES,
@@ -53,9 +61,11 @@ class World:
         self._by_id = {each.id: each for each in (self.parent, *self.portals, *self.deleted)}
         ranked = sorted(self.portals, key=lambda portal: seed.id("broken", portal.id))
         self._broken = frozenset(portal.id for portal in ranked[:broken_banks])
-        self.banks = lru_cache(maxsize=512)(self._banks)
-        self.accounts = lru_cache(maxsize=2048)(self._accounts)
-        self.feeds = lru_cache(maxsize=512)(self._feeds)
+        self.banks = lru_cache(maxsize=2_048)(self._banks)
+        self.accounts = lru_cache(maxsize=4_096)(self._accounts)
+        self.feeds = lru_cache(maxsize=1_024)(self._feeds)
+        self.integrations = lru_cache(maxsize=1_024)(self._integrations)
+        self.enrichments = lru_cache(maxsize=1_024)(self._enrichments)
 
     def family(self) -> tuple[Workspace, ...]:
         """Give the parent and its live portals."""
@@ -65,13 +75,13 @@ class World:
         """Find a workspace, a deleted one too."""
         return self._by_id.get(workspace_id)
 
+    def institution_id(self, name: str) -> str:
+        """Give the id of a financial institution."""
+        return f"ins_{self.seed.dice('institution', name).between(100, 99_999)}"
+
     def user_id(self, workspace: Workspace, role: str) -> str:
         """Give the id of the member of this workspace who has this role."""
         return self.seed.id("user", workspace.id, role)
-
-    def integrations(self, workspace: Workspace) -> tuple[Integration, ...]:
-        """Give the destinations of a workspace, in order."""
-        return integrations_of(self.seed, workspace)
 
     def workspace_accounts(self, workspace: Workspace) -> tuple[Account, ...]:
         """Give the accounts of all banks of a workspace."""
@@ -120,7 +130,7 @@ class World:
                     name=name,
                     source=dice.pick(country.sources),
                     currency=country.currency,
-                    institution_id=f"ins_{self.seed.dice('institution', name).between(100, 99_999)}",
+                    institution_id=self.institution_id(name),
                     order=order,
                     broken=order == 0 and workspace.id in self._broken,
                     created_at=created,
@@ -155,6 +165,12 @@ class World:
             created_at=created,
             updated_at=created + timedelta(days=dice.below(60)),
         )
+
+    def _integrations(self, workspace: Workspace) -> tuple[Integration, ...]:
+        return integrations_of(self.seed, workspace)
+
+    def _enrichments(self, workspace: Workspace) -> tuple[Enrichment, ...]:
+        return enrichments_of(self.seed, workspace, self.user_id(workspace, "owner"))
 
     def _feeds(self, workspace: Workspace) -> tuple[Feed, ...]:
         return feeds_of(

@@ -1,0 +1,115 @@
+"""Transactions that did not grow from the seed: added by hand, or brought by a sync."""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING
+
+from airflow_provider_banksync.sandbox.clock import SandboxClock, to_ms
+from airflow_provider_banksync.sandbox.errors import SandboxError
+from airflow_provider_banksync.sandbox.ledger import Ledger, Movement, day_of
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from airflow_provider_banksync.sandbox.jobs import Job
+    from airflow_provider_banksync.sandbox.model import Account
+    from airflow_provider_banksync.sandbox.seed import Seed
+
+_AFTER_ALL_OTHERS = 1_000_000
+"""The place of an added row among those of the same moment."""
+
+
+class Arrivals:
+    """Adds transactions to a ledger. ``per_sync`` come to each account of a transaction feed with every sync."""
+
+    def __init__(self, seed: Seed, clock: SandboxClock, ledger: Ledger, per_sync: int) -> None:
+        self._seed = seed
+        self._clock = clock
+        self._ledger = ledger
+        self._per_sync = per_sync
+        self._count = 0
+
+    def add(
+        self,
+        account: Account,
+        amount: Decimal | int | str,
+        description: str,
+        *,
+        day: date | None,
+        category: str,
+        settles_after: float | None,
+    ) -> str:
+        """Add a row that appears now; give the id that it has now."""
+        now = to_ms(self._clock.now())
+        dated = day_of(now) if day is None else day.toordinal()
+        if dated > day_of(now):
+            raise SandboxError(f"day must not lie after the sandbox's today, but {day} does")
+        if settles_after is not None and not 0 < settles_after <= 31_536_000:
+            raise SandboxError(f"settles_after must be a number of seconds up to a year, not {settles_after}")
+        units = _units(amount, account)
+        settles = None if settles_after is None else now + round(settles_after * 1000)
+        movement = self._movement(units, description, category, dated, now, settles, "ADDED")
+        self._ledger.add(account, movement)
+        return movement.pending_id or movement.id
+
+    def follow(self, job: Job) -> None:
+        """Let a sync that will complete bring its rows when it does."""
+        if job.plan.fails or job.feed.data_type != "transactions":
+            return
+        end = to_ms(job.created_at + job.plan.total)
+        for account in job.feed.accounts:
+            for number in range(self._per_sync):
+                units = -_minor(
+                    account, 1_000 + self._seed.dice("arrival", job.id, account.id, number).below(9_000)
+                )
+                row = self._movement(units, "New since the sync", "Other", day_of(end), end, None, job.id)
+                self._ledger.add(account, row)
+
+    def give_up(self, job: Job) -> None:
+        """Take back what a sync would have brought."""
+        for account in job.feed.accounts:
+            self._ledger.withdraw(account, job.id)
+
+    def _movement(
+        self,
+        units: int,
+        description: str,
+        category: str,
+        day: int,
+        appears: int,
+        settles: int | None,
+        reference: str,
+    ) -> Movement:
+        self._count += 1
+        return Movement(
+            id=self._seed.id("added", self._count),
+            pending_id=None if settles is None else self._seed.id("added pending", self._count),
+            units=units,
+            description=description,
+            category=category,
+            type="other",
+            reference=reference,
+            day=day,
+            appears=appears,
+            settles=settles,
+            order=_AFTER_ALL_OTHERS + self._count,
+        )
+
+
+def _minor(account: Account, cents: int) -> int:
+    numerator, denominator = account.currency.per_cent
+    return cents * numerator // denominator
+
+
+def _units(amount: Decimal | int | str, account: Account) -> int:
+    digits = account.currency.digits
+    try:
+        units = Decimal(amount).scaleb(digits)
+    except (InvalidOperation, TypeError, ValueError):
+        raise SandboxError(f"amount must be a decimal number such as '-12.50', not {amount!r}") from None
+    if isinstance(amount, float) or not units.is_finite() or units != units.to_integral_value():
+        raise SandboxError(
+            f"amount must be exact, with at most {digits} decimals, as {account.currency.code} has, not {amount!r}"
+        )
+    return int(units)

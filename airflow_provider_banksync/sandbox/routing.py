@@ -1,0 +1,88 @@
+"""How an operation is described, and how the one is found that a request names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from airflow_provider_banksync.sandbox.auth import Caller
+    from airflow_provider_banksync.sandbox.backend import Backend
+    from airflow_provider_banksync.sandbox.editor import Editor
+    from airflow_provider_banksync.sandbox.model import Row
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request that has passed the door, with everything that it carries."""
+
+    backend: Backend
+    editor: Editor
+    caller: Caller
+    path: Mapping[str, str]
+    query: Mapping[str, str]
+    body: Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation. ``answer`` gives the members of the success envelope."""
+
+    method: str
+    path: str
+    answer: Callable[[Call], Row]
+    needs: str | None = None
+    """The key scope; None where any key will do."""
+    query: frozenset[str] = frozenset()
+    fields: frozenset[str] | None = None
+    """Fields of the body; None where no body is read."""
+    required: frozenset[str] = frozenset()
+    """Fields without which the body is refused."""
+    keeps: bool = False
+    """Whether the body is something to be kept, a feed say: then 422 lists what is wrong with it."""
+    status: int = 200
+
+
+@dataclass(frozen=True)
+class Resource:
+    """Everything that can be done at one path."""
+
+    segments: tuple[str, ...]
+    operations: Mapping[str, Operation]
+
+    def match(self, segments: tuple[str, ...]) -> dict[str, str] | None:
+        """Give the path's parameters where this is its resource, else None."""
+        if len(segments) != len(self.segments):
+            return None
+        found: dict[str, str] = {}
+        for pattern, segment in zip(self.segments, segments, strict=True):
+            if pattern.startswith("{") and segment:
+                found[pattern[1:-1]] = segment
+            elif pattern != segment:
+                return None
+        return found
+
+
+class Routes:
+    """Finds the resource that a path names. A trailing slash names another, which there is not."""
+
+    def __init__(self, operations: tuple[Operation, ...]) -> None:
+        by_path: dict[str, dict[str, Operation]] = {}
+        for operation in operations:
+            by_path.setdefault(operation.path, {})[operation.method] = operation
+        # A fixed segment goes before a parameter: "/banks/link" is never the bank called "link".
+        order = sorted(by_path, key=lambda path: path.replace("{", "~"))
+        self._resources = [Resource(tuple(path.split("/")), by_path[path]) for path in order]
+
+    def find(self, path: str) -> tuple[Resource, dict[str, str]] | None:
+        """Give the resource and the parameters of a path, None where there is no such path."""
+        segments = tuple(path.split("/"))
+        return next(self._matches(segments), None)
+
+    def _matches(self, segments: tuple[str, ...]) -> Iterator[tuple[Resource, dict[str, str]]]:
+        for resource in self._resources:
+            found = resource.match(segments)
+            if found is not None:
+                yield resource, found
