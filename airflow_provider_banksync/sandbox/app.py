@@ -6,6 +6,7 @@ Faults before → edge (who may knock at all) → route → key → rate limit �
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from starlette.requests import ClientDisconnect, Request
 
+from airflow_provider_banksync.sandbox.admin import ROOT
 from airflow_provider_banksync.sandbox.answer import HTML, Answer, refusal_body
 from airflow_provider_banksync.sandbox.encoding import encode
 from airflow_provider_banksync.sandbox.errors import ApiError
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
+    from airflow_provider_banksync.sandbox.admin import Admin
     from airflow_provider_banksync.sandbox.auth import Keyring
     from airflow_provider_banksync.sandbox.backend import Backend
     from airflow_provider_banksync.sandbox.clock import SandboxClock
@@ -80,6 +83,7 @@ class SandboxApp:
         journal: Journal,
         faults: Faults,
         limiter: RateLimiter,
+        admin: Admin,
         *,
         block_default_user_agents: bool,
     ) -> None:
@@ -90,13 +94,20 @@ class SandboxApp:
         self._journal = journal
         self._faults = faults
         self._limiter = limiter
+        self._admin = admin
         self._block_default_user_agents = block_default_user_agents
         self._routes = Routes(OPERATIONS)
         self.wire = Wire()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        exchange = _Exchange.begin(Request(scope, receive), self._clock.now())
+        request = Request(scope, receive)
+        if scope["path"] == ROOT or scope["path"].startswith(f"{ROOT}/"):
+            with contextlib.suppress(ClientDisconnect):
+                answer = await self._admin.answer(request)
+                await self.wire.deliver(answer, self._clock.now(), scope, receive, send)
+            return
+        exchange = _Exchange.begin(request, self._clock.now())
         strike = self._faults.strike(exchange.method, exchange.path, exchange.workspace_id)
         try:
             answer = await self._struck(exchange, strike)

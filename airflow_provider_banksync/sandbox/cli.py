@@ -6,15 +6,17 @@ import argparse
 import signal
 import sys
 import threading
-from datetime import datetime
 from typing import TYPE_CHECKING, NoReturn
 
 from airflow_provider_banksync import __version__
+from airflow_provider_banksync.sandbox.clock import parse_moment
 from airflow_provider_banksync.sandbox.errors import SandboxError
+from airflow_provider_banksync.sandbox.ratelimit import RateLimit
 from airflow_provider_banksync.sandbox.server import BankSyncSandbox
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
 PROGRAM = "python -m airflow_provider_banksync.sandbox"
 _CONNECTION = "AIRFLOW_CONN_BANKSYNC_DEFAULT"
@@ -34,8 +36,18 @@ examples:
   {PROGRAM} --seed 7 --now 2026-03-01T08:00:00Z
         the same data on every run, to the byte
 
+  {PROGRAM} --rate-limit 100 --drift
+        as unforgiving as the real one on its standard plan
+
 then, in another terminal (name yourself: default user agents of libraries are refused, as they are in production):
   curl -A my-test/1.0 -H "X-API-Key: $KEY" http://127.0.0.1:8765/v1/feeds?scope=family
+
+and what only a sandbox can do, without a key and from this machine only:
+  curl http://127.0.0.1:8765/_sandbox
+        lists the calls: faults, clock, requests, transactions, banks, keys
+  curl -d '{{"fault": "status", "with": {{"code": 503}}, "path": "/v1/feeds/**", "times": 2}}' \
+       -H 'Content-Type: application/json' http://127.0.0.1:8765/_sandbox/faults
+        the next two requests for feeds get a 503
 """
 
 
@@ -62,6 +74,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             row_error_share=options.row_errors,
             failure_share=options.failures,
             now=options.now,
+            rate_limit=_rate_limit(options),
+            transactions_per_day=options.transactions_per_day,
+            rows_per_sync=options.rows_per_sync,
+            drift=options.drift,
             block_default_user_agents=not options.allow_default_user_agents,
         )
     except SandboxError as error:
@@ -72,6 +88,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"sandbox: {error}\n")
         return 1
     return 0
+
+
+def _rate_limit(options: argparse.Namespace) -> RateLimit | None:
+    if options.rate_limit is None:
+        return None
+    return RateLimit(options.rate_limit, options.rate_window, options.retry_after)
 
 
 def _serve(sandbox: BankSyncSandbox) -> None:
@@ -98,7 +120,7 @@ def _welcome(sandbox: BankSyncSandbox) -> str:
         f"\n"
         f"  export {_CONNECTION}='{sandbox.connection_uri}'\n"
         f"\n"
-        f"Ctrl-C stops it.\n"
+        f"Faults, clock, requests, transactions: {sandbox.url}/_sandbox says how. Ctrl-C stops it.\n"
     )
 
 
@@ -166,6 +188,37 @@ def _parser() -> argparse.ArgumentParser:
         help="where the clock starts, e.g. 2026-03-01T08:00:00Z (real time)",
     )
     add(
+        "--rate-limit",
+        type=int,
+        metavar="N",
+        help="requests that a key may send in a window; then 429 (no limit)",
+    )
+    add("--rate-window", type=float, default=60.0, metavar="S", help="that window, in sandbox seconds (60)")
+    add(
+        "--retry-after",
+        choices=("seconds", "date"),
+        default="seconds",
+        help="the form of Retry-After on a 429 (seconds)",
+    )
+    add(
+        "--transactions-per-day",
+        type=float,
+        metavar="N",
+        help="transactions of each account on an average day (what a small business has, about one)",
+    )
+    add(
+        "--rows-per-sync",
+        type=int,
+        default=0,
+        metavar="N",
+        help="transactions that a completed sync brings to each account (0)",
+    )
+    add(
+        "--drift",
+        action="store_true",
+        help="answer as the live API has been seen to: other forms, unknown fields, unknown sources",
+    )
+    add(
         "--allow-default-user-agents",
         action="store_true",
         help="let in curl, python-requests and the like; the real API's edge answers them 403, error 1010",
@@ -174,9 +227,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _moment(text: str) -> datetime:
-    # Python 3.10 does not read the Z that everybody writes.
-    written = f"{text[:-1]}+00:00" if text.endswith(("Z", "z")) else text
     try:
-        return datetime.fromisoformat(written)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"not a time like 2026-03-01T08:00:00Z: {text}") from None
+        return parse_moment(text)
+    except SandboxError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

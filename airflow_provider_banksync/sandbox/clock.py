@@ -26,6 +26,16 @@ def iso(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
 
 
+def parse_moment(text: str) -> datetime:
+    """Read a moment such as ``2026-03-01T08:00:00Z``; SandboxError where it is none."""
+    # Python 3.10 does not read the Z that everybody writes.
+    written = f"{text[:-1]}+00:00" if text.endswith(("Z", "z")) else text
+    try:
+        return datetime.fromisoformat(written)
+    except ValueError:
+        raise SandboxError(f"not a time like 2026-03-01T08:00:00Z: {text}") from None
+
+
 def to_ms(moment: datetime) -> int:
     """Count the milliseconds since 1970."""
     return (moment - _ZERO) // _MILLISECOND

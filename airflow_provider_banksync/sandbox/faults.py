@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 import threading
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from airflow_provider_banksync.sandbox.errors import SandboxError
@@ -76,7 +77,7 @@ class FaultRule:
             "workspaceId": self.workspace_id,
             "nth": self.nth,
             "times": self.times,
-            "probability": str(self.probability),
+            "probability": Decimal(str(self.probability)),
             "seed": self.seed,
             "when": self.when,
             "calls": self.calls,

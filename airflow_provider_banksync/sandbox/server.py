@@ -131,6 +131,7 @@ class BankSyncSandbox:
         if self._listener is not None:
             raise SandboxError("the sandbox is running already")
         try:
+            from airflow_provider_banksync.sandbox.admin import Admin
             from airflow_provider_banksync.sandbox.app import SandboxApp
             from airflow_provider_banksync.sandbox.listener import Listener
         except ModuleNotFoundError as error:
@@ -143,6 +144,7 @@ class BankSyncSandbox:
             self._journal,
             self.faults,
             self._limiter,
+            Admin(self),
             block_default_user_agents=self._block_default_user_agents,
         )
         listener = Listener(app, self._wanted_port)
