@@ -279,7 +279,7 @@ def _is_local(request: Request) -> bool:
 
 def _check_fields(call: AdminCall, body: Mapping[str, object]) -> None:
     for name in call.required:
-        if name not in ask.body:
+        if name not in body:
             raise BadRequestError(f"{name} is required")
     for name in body:
         if name not in (*call.required, *call.optional):
