@@ -140,7 +140,7 @@ def _verdict(console: Console, story: Story) -> list[str]:
     lines = [
         f"{clients} and the firm itself, {feeds}: {done} synced, {purpose} failed on purpose.",
         f"Up to {story.peak_waiting} syncs waited at the same time, all in one triggerer and in none of the {slots}.",
-        f"The sandbox answered {served} of Airflow's, {off} of them with 429; the plan allows {limit} a minute.",
+        f"The sandbox answered {served}, {off} of them with 429; the plan allows {limit} a minute.",
     ]
     if not story.problems:
         total = sum(family.count(resource) for resource in RESOURCES)

@@ -68,7 +68,7 @@ def test_every_client_feed_and_file_is_told(story: Story, family: Family) -> Non
     for resource in RESOURCES:
         assert resource.upper() in text
     assert "2 rows refused" in text
-    assert "1,234 HTTP requests of Airflow's, 7 of them with 429; the plan allows 500 a minute." in text
+    assert "1,234 HTTP requests, 7 of them with 429; the plan allows 500 a minute." in text
     assert f"in {len(RESOURCES) * len(family.names)} files" in text
     assert "Up to 14 syncs waited at the same time" in text
     assert str(story.places.export) in text
