@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from airflow_provider_banksync.sandbox.auth import Keyring
     from airflow_provider_banksync.sandbox.backend import Backend
     from airflow_provider_banksync.sandbox.clock import SandboxClock
+    from airflow_provider_banksync.sandbox.contract import Witness
     from airflow_provider_banksync.sandbox.editor import Editor
     from airflow_provider_banksync.sandbox.fault import Fault
     from airflow_provider_banksync.sandbox.faults import Faults, Strike
@@ -84,6 +85,7 @@ class SandboxApp:
         faults: Faults,
         limiter: RateLimiter,
         admin: Admin,
+        witness: Witness | None,
         *,
         block_default_user_agents: bool,
     ) -> None:
@@ -95,6 +97,7 @@ class SandboxApp:
         self._faults = faults
         self._limiter = limiter
         self._admin = admin
+        self._witness = witness
         self._block_default_user_agents = block_default_user_agents
         self._routes = Routes(OPERATIONS)
         self.wire = Wire()
@@ -138,17 +141,30 @@ class SandboxApp:
             await self.wire.pause(fault.pause)
 
     async def _answer(self, exchange: _Exchange) -> Answer:
-        headers = exchange.request.headers
-        if self._block_default_user_agents and _is_default_agent(headers.get("user-agent", "")):
-            return Answer(403, _BLOCKED_PAGE.encode(), HTML, {"Server": "cloudflare"})
+        agent = exchange.request.headers.get("user-agent", "")
         found = self._routes.find(exchange.path)
-        if found is None:
-            return Answer(404, refusal_body("Not found"))
-        resource, path = found
-        operation = resource.operations.get(exchange.method)
-        if operation is None:
-            allowed = ", ".join(sorted(resource.operations))
-            return Answer(405, refusal_body("Method not allowed"), headers={"Allow": allowed})
+        operation = found[0].operations.get(exchange.method) if found else None
+        if self._block_default_user_agents and _is_default_agent(agent):
+            answer = Answer(403, _BLOCKED_PAGE.encode(), HTML, {"Server": "cloudflare"})
+        elif found is None:
+            answer = Answer(404, refusal_body("Not found"))
+        elif operation is None:
+            allowed = ", ".join(sorted(found[0].operations))
+            answer = Answer(405, refusal_body("Method not allowed"), headers={"Allow": allowed})
+        else:
+            answer = await self._operate(exchange, operation, found[1])
+        return self._witnessed(answer, operation)
+
+    def _witnessed(self, answer: Answer, operation: Operation | None) -> Answer:
+        """Let the tests' witness see an answer; without one, as always outside of tests, nothing happens here."""
+        if self._witness is None or operation is None:
+            return answer
+        wrong = self._witness.complaint(operation.method, operation.path, answer)
+        return (
+            answer if wrong is None else Answer(500, refusal_body(f"The sandbox broke its contract: {wrong}"))
+        )
+
+    async def _operate(self, exchange: _Exchange, operation: Operation, path: dict[str, str]) -> Answer:
         try:
             members = await self._perform(exchange, operation, path)
         except ApiError as error:

@@ -133,6 +133,7 @@ class BankSyncSandbox:
         try:
             from airflow_provider_banksync.sandbox.admin import Admin
             from airflow_provider_banksync.sandbox.app import SandboxApp
+            from airflow_provider_banksync.sandbox.contract import witness
             from airflow_provider_banksync.sandbox.listener import Listener
         except ModuleNotFoundError as error:
             raise SandboxError(f"the sandbox needs {error.name}: {INSTALL_HINT}") from error
@@ -145,6 +146,7 @@ class BankSyncSandbox:
             self.faults,
             self._limiter,
             Admin(self),
+            witness(),
             block_default_user_agents=self._block_default_user_agents,
         )
         listener = Listener(app, self._wanted_port)

@@ -1,0 +1,39 @@
+"""Holds every sandbox of the whole suite to the contract, answer by answer, in this process and in its children."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from airflow_provider_banksync.sandbox.contract import VARIABLE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_FOLDER = Path(tempfile.mkdtemp(prefix="banksync-contract-"))
+atexit.register(shutil.rmtree, _FOLDER, ignore_errors=True)
+BREACHES = _FOLDER / "breaches.txt"
+os.environ[VARIABLE] = str(BREACHES)
+
+
+def take_breaches() -> list[str]:
+    """Give the breaches so far, and forget them."""
+    if not BREACHES.exists():
+        return []
+    lines = BREACHES.read_text(encoding="utf-8").splitlines()
+    BREACHES.unlink()
+    return lines
+
+
+@pytest.fixture(autouse=True)
+def sandbox_keeps_its_contract() -> Iterator[None]:
+    """Fail a test during which a sandbox gave an answer that the contract does not allow."""
+    yield
+    breaches = take_breaches()
+    assert not breaches, "the sandbox broke its contract:\n" + "\n".join(breaches)
