@@ -33,12 +33,16 @@ def _encoder() -> msgspec.json.Encoder:
 def loads(body: bytes | str) -> Any:
     """Decode JSON; a number with a fraction or an exponent becomes a `Decimal` with the digits that were sent.
 
-    :raises ValueError: when it is not JSON, with the reason (msgspec's and Unicode errors are ValueErrors).
+    :raises ValueError: when it is not JSON, with the reason.
     """
+    import msgspec
+
     try:
         return _decoder().decode(body)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ValueError(str(error)) from error
 
 
 def dumps(value: Any) -> bytes:

@@ -25,7 +25,9 @@ def blocks(language: str) -> list[str]:
 
 
 @pytest.mark.banksync_sandbox(portals=1, time_scale=1000, row_error_share=0)
-def test_the_dag_works_when_pasted(banksync_sandbox: BankSyncSandbox, airflow_db: None, tmp_path: Path) -> None:
+def test_the_dag_works_when_pasted(
+    banksync_sandbox: BankSyncSandbox, airflow_db: None, tmp_path: Path
+) -> None:
     (code,) = blocks("python")
     feed = truth(banksync_sandbox, "/v1/feeds")[0]
     assert "Current account to Notion" in code
@@ -70,7 +72,9 @@ def test_every_field_and_every_class_is_told() -> None:
     for field in CONN_FIELDS:
         assert f"Extra `{field}`" in README
     info = get_provider_info()
-    modules = [name for kind in ("operators", "sensors", "triggers") for name in info[kind][0]["python-modules"]]
+    modules = [
+        name for kind in ("operators", "sensors", "triggers") for name in info[kind][0]["python-modules"]
+    ]
     modules += [transfer["python-module"] for transfer in info["transfers"]]
     for module in modules:
         assert f"`{module.removeprefix('airflow_provider_banksync.')}." in README
