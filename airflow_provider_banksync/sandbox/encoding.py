@@ -15,7 +15,7 @@ class Written(str):
 
 
 # Written out in full, 1e999999999 would fill the memory.
-_LARGEST_EXPONENT = 300
+_LARGEST_EXPONENT = 400
 _CONSTANTS = {None: "null", True: "true", False: "false"}
 
 
