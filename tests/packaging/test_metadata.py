@@ -110,8 +110,8 @@ def test_the_changelog_uses_the_known_sections_and_leaves_none_empty(changelog):
     assert all(re.search(r"^- \S", body, re.MULTILINE) for body in bodies)
 
 
-def test_every_version_of_the_changelog_is_a_link(changelog):
-    for name in re.findall(r"^## \[([^\]]+)\]", changelog, re.MULTILINE):
+def test_every_released_version_of_the_changelog_is_a_link(changelog):
+    for name in re.findall(r"^## \[([^\]]+)\] - \d", changelog, re.MULTILINE):
         assert re.search(rf"^\[{re.escape(name)}\]: https://\S+$", changelog, re.MULTILINE), name
 
 
