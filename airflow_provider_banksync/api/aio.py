@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.request import getproxies, proxy_bypass
+from weakref import WeakKeyDictionary
 
 import aiohttp
 import tenacity
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 
 _R = TypeVar("_R")
 _CONNECT_TIMEOUT = 10.0
+_CHUNK = 64 * 1024
 _ERRORS = (aiohttp.ClientError, asyncio.TimeoutError, OSError)
 #: These are raised before the request has left, so it did no work.
 _NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
@@ -42,8 +46,24 @@ async def pause(seconds: float) -> None:
     await asyncio.sleep(seconds)
 
 
+@dataclass
+class _Shared:
+    """A session, and how many clients use it."""
+
+    session: aiohttp.ClientSession
+    users: int = 0
+
+
+#: A session belongs to one event loop; all clients there with the same settings share it, and its open connections.
+_shared: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[bool | str, float], _Shared]] = (
+    WeakKeyDictionary()
+)
+
+
 class AsyncClient:
     """Sends calls on the running event loop; use it with ``async with``.
+
+    Clients of one loop share their connections: a thousand triggers in a triggerer open no more than a few.
 
     :param config: where to, as whom.
     """
@@ -54,27 +74,32 @@ class AsyncClient:
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        timeout = aiohttp.ClientTimeout(
-            sock_connect=min(_CONNECT_TIMEOUT, self.config.timeout), sock_read=self.config.timeout
-        )
-        connector = aiohttp.TCPConnector(ssl=await _tls(self.config.verify))
-        # A sync without dates has no body, and so no type of one.
-        session = aiohttp.ClientSession(
-            connector=connector, timeout=timeout, trust_env=True, skip_auto_headers=("Content-Type",)
-        )
-        # aiohttp would send a DELETE again by itself when the connection breaks, and hide that the first may have done
-        # its work.
-        # There is no public switch; tests/api/test_writes.py watches this one.
-        session._retry_connection = False  # noqa: SLF001
-        self._session = session
+        context = await _tls(self.config.verify)
+        sessions = _shared.setdefault(asyncio.get_running_loop(), {})
+        shared = sessions.get(self._share)
+        if shared is None:
+            shared = sessions[self._share] = _Shared(_session(self.config, context))
+        shared.users += 1
+        self._session = shared.session
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         session, self._session = self._session, None
-        if session is not None:
+        sessions = _shared.get(asyncio.get_running_loop(), {})
+        shared = sessions.get(self._share)
+        if session is None or shared is None:
+            return
+        shared.users -= 1
+        if not shared.users:
+            del sessions[self._share]
             await session.close()
+
+    @property
+    def _share(self) -> tuple[bool | str, float]:
+        """What two clients must have in common to share a session; who they are goes with each request."""
+        return self.config.verify, self.config.timeout
 
     async def send(self, call: Call[T]) -> Reply[T]:
         """Send one call, again where that is safe and may help.
@@ -126,12 +151,21 @@ class AsyncClient:
             headers["Content-Type"] = "application/json"
         # Ids are quoted already: yarl would unquote what it takes for needless, so it is told to leave the path alone.
         url = URL(f"{config.base_url}{path}", encoded=True).with_query(dict(request.query))
+        began = time.monotonic()
         try:
             async with self._session.request(
-                request.method, url, data=request.body, headers=headers, allow_redirects=False
+                request.method,
+                url,
+                data=request.body,
+                headers=headers,
+                allow_redirects=False,
+                proxy=_proxy(url),
             ) as answer:
-                body = await answer.read()
-                return Response(answer.status, {k.lower(): v for k, v in answer.headers.items()}, body)
+                body = bytearray()
+                async for chunk in answer.content.iter_chunked(_CHUNK):
+                    body += chunk
+                    errors.check_body(len(body), time.monotonic() - began, config.timeout, request, path)
+                return Response(answer.status, {k.lower(): v for k, v in answer.headers.items()}, bytes(body))
         except _ERRORS as error:
             raise _connection_error(error, request, path, config) from error
 
@@ -147,6 +181,34 @@ def _connection_error(
         hint=errors.no_answer_hint(config.base_url),
         ambiguous=sent and not request.repeatable,
     )
+
+
+def _session(config: ClientConfig, context: ssl.SSLContext | bool) -> aiohttp.ClientSession:
+    timeout = aiohttp.ClientTimeout(
+        sock_connect=min(_CONNECT_TIMEOUT, config.timeout), sock_read=config.timeout
+    )
+    # A sync without dates has no body, and so no type of one.
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(ssl=context),
+        timeout=timeout,
+        skip_auto_headers=("Content-Type",),
+        cookie_jar=aiohttp.DummyCookieJar(),
+    )
+    # aiohttp would send a DELETE again by itself when the connection breaks, and hide that the first may have done
+    # its work. There is no public switch; tests/api/test_writes.py watches this one.
+    session._retry_connection = False  # noqa: SLF001
+    return session
+
+
+def _proxy(url: URL) -> str | None:
+    """Return the proxy that the environment names for this URL.
+
+    aiohttp's own ``trust_env`` would do it, too, but it also sends the credentials that it finds in ~/.netrc.
+    """
+    if proxy_bypass(url.host or ""):
+        return None
+    proxies = getproxies()
+    return proxies.get(url.scheme) or proxies.get("all")
 
 
 async def _tls(verify: bool | str) -> ssl.SSLContext | bool:

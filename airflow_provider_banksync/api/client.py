@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import requests
 import tenacity
+import urllib3
 
 from airflow_provider_banksync.api import errors, retrying
 from airflow_provider_banksync.api.budget import budget_for
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 _R = TypeVar("_R")
 _CONNECT_TIMEOUT = 10.0
+_CHUNK = 64 * 1024
 #: These are raised before the request has left, so it did no work. A failed TLS handshake is one of them.
 _NOT_SENT = (requests.exceptions.ConnectTimeout, requests.exceptions.ProxyError, requests.exceptions.SSLError)
 
@@ -52,6 +55,7 @@ class Client:
         self._budget = budget_for(config)
         self._session = requests.Session()
         self._session.auth = _no_netrc
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
 
     def __enter__(self) -> Self:
         return self
@@ -109,8 +113,9 @@ class Client:
         headers = config.headers(request.workspace_id)
         if request.body is not None:
             headers["Content-Type"] = "application/json"
+        began = time.monotonic()
         try:
-            answer = self._session.request(
+            with self._session.request(
                 request.method,
                 f"{config.base_url}{path}",
                 params=request.query,
@@ -119,15 +124,24 @@ class Client:
                 timeout=(min(_CONNECT_TIMEOUT, config.timeout), config.timeout),
                 verify=config.verify,
                 allow_redirects=False,
-            )
-        except requests.exceptions.RequestException as error:
+                stream=True,
+            ) as answer:
+                body = bytearray()
+                # read1 returns what there is: iter_content would wait for a whole chunk, and never see a drip.
+                while chunk := answer.raw.read1(_CHUNK, decode_content=True):
+                    body += chunk
+                    errors.check_body(len(body), time.monotonic() - began, config.timeout, request, path)
+        except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
             raise _connection_error(error, request, path, config) from error
         headers_in = {name.lower(): value for name, value in answer.headers.items()}
-        return Response(answer.status_code, headers_in, answer.content)
+        return Response(answer.status_code, headers_in, bytes(body))
 
 
 def _connection_error(
-    error: requests.exceptions.RequestException, request: Request, path: str, config: ClientConfig
+    error: requests.exceptions.RequestException | urllib3.exceptions.HTTPError,
+    request: Request,
+    path: str,
+    config: ClientConfig,
 ) -> BankSyncConnectionError:
     refused = isinstance(error, requests.exceptions.ConnectionError) and _never_connected(error)
     sent = not (refused or isinstance(error, _NOT_SENT))
@@ -142,7 +156,7 @@ def _connection_error(
 
 def _never_connected(error: requests.exceptions.ConnectionError) -> bool:
     """Look at urllib3's own reason inside: NewConnectionError covers refused, unreachable, and unknown names."""
-    from urllib3.exceptions import MaxRetryError, NewConnectionError
-
     inner = error.args[0] if error.args else None
-    return isinstance(inner, MaxRetryError) and isinstance(inner.reason, NewConnectionError)
+    return isinstance(inner, urllib3.exceptions.MaxRetryError) and isinstance(
+        inner.reason, urllib3.exceptions.NewConnectionError
+    )

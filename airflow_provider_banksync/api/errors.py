@@ -12,6 +12,7 @@ from airflow_provider_banksync.api import codec
 from airflow_provider_banksync.exceptions import (
     BankSyncAuthError,
     BankSyncConflictError,
+    BankSyncConnectionError,
     BankSyncEdgeBlockedError,
     BankSyncError,
     BankSyncNotFoundError,
@@ -27,6 +28,10 @@ from airflow_provider_banksync.exceptions import (
 if TYPE_CHECKING:
     from airflow_provider_banksync.api.messages import Call, Request, Response, Row, T
 
+#: A whole family's listing takes a few MB; what is beyond this is a mistake, or a bomb.
+LARGEST_BODY = 256 * 2**20
+#: A whole answer may take this many times as long as the server may be silent.
+SLOWEST_ANSWER = 5
 _LONGEST = 300
 _KEY = re.compile(r"bsk_[A-Za-z0-9]+")
 _ACCOUNT_NUMBER = re.compile(r"\d{5,}(?=\d{4}\b)")
@@ -181,6 +186,30 @@ def _lists(envelope: Row | None) -> tuple[list[str], list[str]]:
         return [scrub(str(entry)) for entry in found] if isinstance(found, list) else []
 
     return entries("errors"), entries("warnings")
+
+
+def check_body(size: int, seconds: float, timeout: float, request: Request, path: str) -> None:
+    """Refuse a body that is too large, or that drips in without an end.
+
+    :param size: bytes so far, unpacked.
+    :param seconds: time since the request went out.
+    :param timeout: how long the server may be silent; a whole answer may take so many times as long.
+    """
+    ambiguous = not request.repeatable
+    if size > LARGEST_BODY:
+        raise BankSyncResponseError(
+            f"the answer is larger than {LARGEST_BODY // 2**20} MiB unpacked; it was not read on.",
+            method=request.method,
+            path=path,
+            ambiguous=ambiguous,
+        )
+    if seconds > timeout * SLOWEST_ANSWER:
+        raise BankSyncConnectionError(
+            f"the answer was not complete after {seconds:.0f} s.",
+            method=request.method,
+            path=path,
+            ambiguous=ambiguous,
+        )
 
 
 def no_answer(error: BaseException, *, sent: bool, secret: str) -> str:

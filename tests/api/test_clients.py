@@ -253,3 +253,113 @@ def test_a_permanent_error_ends_the_wait(
     with pytest.raises(kind):
         face.run(config, conversations.wait_for_job("f", "ours", polling(lambda: 0.0, 1e9)))
     assert len(server.seen) == 2
+
+
+# --- bodies without an end, and who is asked about the key ---
+
+
+def test_a_body_that_is_too_large_is_not_read_on(
+    face: Face, server: ScriptedServer, config: ClientConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_banksync.api.errors.LARGEST_BODY", 2**20)
+    bomb = gzip.compress(b'{"success": true, "data": "' + b"x" * 2**25 + b'"}')
+    assert len(bomb) < 2**16
+    server.script = [reply(200, bomb, Content_Encoding="gzip")]
+    with pytest.raises(x.BankSyncResponseError, match="larger than 1 MiB"):
+        face.run(config, endpoints.list_feeds())
+    assert len(server.seen) == 1
+
+
+def test_a_body_that_drips_is_given_up(face: Face, config: ClientConfig) -> None:
+    import socket
+    import threading
+    from dataclasses import replace
+
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def drip() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(
+                b"HTTP/1.1 200 X\r\nContent-Type: application/json\r\nContent-Length: 9999\r\n\r\n"
+            )
+            for _ in range(200):
+                try:
+                    connection.sendall(b" ")
+                except OSError:
+                    return
+                threading.Event().wait(0.01)
+
+    threading.Thread(target=drip, daemon=True).start()
+    slow = replace(
+        config, base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=0.1, max_retries=0
+    )
+    with pytest.raises(x.BankSyncConnectionError, match="not complete"):
+        face.run(slow, endpoints.list_feeds())
+    listener.close()
+
+
+def test_a_broken_gzip_body(face: Face, server: ScriptedServer, config: ClientConfig) -> None:
+    server.script = [reply(200, b"not gzip at all", Content_Encoding="gzip"), ok([])]
+    assert face.run(config, endpoints.list_feeds()) == []
+
+
+def test_credentials_of_the_machine_stay_out(
+    face: Face, server: ScriptedServer, config: ClientConfig, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / ".netrc"
+    netrc.write_text("default login me password secret\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    server.script = [ok([])]
+    face.run(config, endpoints.list_feeds())
+    assert "authorization" not in server.seen[0].headers
+    from dataclasses import replace
+
+    server.script = [ok([])]
+    face.run(replace(config, bearer=True, secret="token"), endpoints.list_feeds())
+    assert server.seen[1].headers["authorization"] == "bearer token"
+
+
+def test_cookies_are_not_kept(face: Face, server: ScriptedServer, config: ClientConfig) -> None:
+    server.script = [reply(500, FAILED, Set_Cookie="session=1; Path=/"), ok([])]
+    face.run(config, endpoints.list_feeds())
+    assert "cookie" not in server.seen[1].headers
+
+
+def test_a_proxy_of_the_environment_is_used(
+    face: Face, server: ScriptedServer, config: ClientConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dataclasses import replace
+
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", server.url)
+    server.script = [ok([{"id": "by proxy"}])]
+    elsewhere = replace(config, base_url="http://banksync.invalid")
+    assert face.run(elsewhere, endpoints.list_feeds()) == [{"id": "by proxy"}]
+    assert server.seen[0].target == "http://banksync.invalid/v1/feeds"
+
+
+def test_clients_of_one_loop_share_their_connections(server: ScriptedServer, config: ClientConfig) -> None:
+    import asyncio
+    from dataclasses import replace
+
+    from airflow_provider_banksync.api import aio
+
+    async def main() -> None:
+        async with aio.AsyncClient(config) as one:
+            async with aio.AsyncClient(replace(config, secret="bsk_other")) as other:
+                assert one._session is other._session
+            assert one._session is not None
+            assert not one._session.closed
+            session = one._session
+            async with aio.AsyncClient(replace(config, timeout=9.0)) as apart:
+                assert apart._session is not session
+        assert session.closed
+        assert not aio._shared[asyncio.get_running_loop()]
+
+    asyncio.run(main())
+    asyncio.run(main())
