@@ -37,8 +37,8 @@ PAIRS = (
     ("3.3", "3.13"),
 )
 
-#: The demo is for the newest Airflow, where `make test` runs it. The API core, the sandbox and its contract know nothing
-#: of Airflow (tests/api/test_pure.py): their tests run at the lowest bounds, and on every Python of the newest line.
+#: The demo is for the newest Airflow, where `make test` runs it. The API core, the sandbox and its contract know
+#: nothing of Airflow (tests/api/test_pure.py): theirs run at the lowest bounds, and on every Python of the newest.
 LEFT_OUT = ("tests/demo",)
 LEFT_OUT_MOSTLY = ("tests/api", "tests/contract", "tests/sandbox")
 

@@ -42,14 +42,12 @@ def prepare(venv: Venv, interpreter: Path, version: str) -> None:
     if found == wanted and venv.version() == version:
         return
     start = time.monotonic()
-    name = venv.path.name
-    if found.get("python") != version or venv.version() != version:
-        say(f"[1/3] Creating {name} with Python {version} ({interpreter}) ...")
+    if any(found.get(key) != wanted[key] for key in ("python", "lock")) or venv.version() != version:
+        # On top of another lock, what this one no longer holds would be left behind; at the worst, a second Airflow.
+        say(f"[1/3] Creating {venv.path.name} with Python {version} ({interpreter}) ...")
         venv.create(interpreter)
-        found = {}
-    if found.get("lock") != wanted["lock"]:
         say(
-            f"[2/3] Installing Airflow {lock.airflow} and {lock.count() - 1} other packages into {name}"
+            f"[2/3] Installing Airflow {lock.airflow} and {lock.count() - 1} other packages"
             " (some 140 MB to download the first time: one to five minutes) ..."
         )
         venv.install("--no-deps", "-r", lock.path, what=lock.path.name)
@@ -58,7 +56,7 @@ def prepare(venv: Venv, interpreter: Path, version: str) -> None:
     venv.install("--no-deps", "--no-build-isolation", "-e", ROOT, what=PACKAGE)
     venv.check()
     venv.finish(version)
-    say(f"Ready: {name}, Airflow {lock.airflow}, Python {version} ({seconds(start)}).")
+    say(f"Ready: {venv.path.name}, Airflow {lock.airflow}, Python {version} ({seconds(start)}).")
 
 
 if __name__ == "__main__":
