@@ -5,6 +5,7 @@ The real API has nothing there. No key is asked for, so it answers only who is o
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -111,6 +112,7 @@ def _describe(ask: Ask) -> Row:
         "url": ask.sandbox.url,
         "apiKey": ask.sandbox.api_key,
         "workspaceId": ask.sandbox.workspace_id,
+        "processorSeconds": Decimal(f"{time.process_time():.3f}"),
         "calls": calls,
     }
 
@@ -220,7 +222,9 @@ def _revoke_key(ask: Ask) -> Row:
 _RULE = ("with", "method", "path", "workspaceId", "nth", "times", "probability", "seed", "when")
 
 CALLS = (
-    AdminCall("GET", ROOT, "lists these calls, the key and the URL", _describe),
+    AdminCall(
+        "GET", ROOT, "lists these calls, with the key, the URL, and the processor time so far", _describe
+    ),
     AdminCall("GET", f"{ROOT}/faults", "lists the fault rules, with their calls and hits", _list_faults),
     AdminCall(
         "POST",

@@ -1,4 +1,4 @@
-"""The money that moves in an account: computed per account and week, never stored.
+"""The money that moves in an account: computed per account and span of days, never stored.
 
 A card purchase appears as pending, vanishes one to three days later and comes back settled: under a new id, dated the
 day it settled, naming the id it had. Everything else is settled from the start. What a client sees depends on the
@@ -7,9 +7,11 @@ moment of looking and on nothing else. Days are ordinals and moments are millise
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from airflow_provider_banksync.sandbox.habits import PATTERNS, Draft, everyday
+from airflow_provider_banksync.sandbox.model import Kind
 from airflow_provider_banksync.sandbox.seed import ID_LENGTH, Dice
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ _FIRST_MS = 6 * 3_600_000
 """Nothing appears before six in the morning."""
 _DAY_BYTES = 96
 _ROW_BYTES = 12
+_SPAN = 28
+"""Days that are computed at once: one by one, the hashing of each would cost more than its rows."""
 _ROWS_KEPT = 60_000
 
 R = TypeVar("R")
@@ -68,23 +72,23 @@ class Sighting(NamedTuple):
     movement: Movement
 
 
-class _Weeks(Generic[R]):
-    """Remembers weeks, by account and number, up to so many rows; then it forgets the oldest."""
+class _Spans(Generic[R]):
+    """Remembers the rows of spans of days, by account and number, up to so many; then it forgets the oldest."""
 
     def __init__(self) -> None:
-        self._weeks: dict[tuple[str, int], list[list[R]]] = {}
+        self._spans: dict[tuple[str, int], list[R]] = {}
         self._rows = 0
 
-    def get(self, key: tuple[str, int]) -> list[list[R]] | None:
-        return self._weeks.get(key)
+    def get(self, key: tuple[str, int]) -> list[R] | None:
+        return self._spans.get(key)
 
-    def keep(self, key: tuple[str, int], week: list[list[R]]) -> list[list[R]]:
-        # A week without rows takes room as well, so each counts for one row more than it has.
-        self._rows += sum(map(len, week)) + 1
-        while self._rows > _ROWS_KEPT and self._weeks:
-            self._rows -= sum(map(len, self._weeks.pop(next(iter(self._weeks))))) + 1
-        self._weeks[key] = week
-        return week
+    def keep(self, key: tuple[str, int], rows: list[R]) -> list[R]:
+        # A span without rows takes room as well, so each counts for one row more than it has.
+        self._rows += len(rows) + 1
+        while self._rows > _ROWS_KEPT and self._spans:
+            self._rows -= len(self._spans.pop(next(iter(self._spans)))) + 1
+        self._spans[key] = rows
+        return rows
 
 
 class Ledger:
@@ -94,8 +98,8 @@ class Ledger:
         self._seed = seed
         # In thousandths, so that all days together come to exactly the number wanted.
         self._per_mille = None if per_day is None else round(per_day * 1000)
-        self._weeks: _Weeks[Movement] = _Weeks()
-        self._settled: _Weeks[Sighting] = _Weeks()
+        self._spans: _Spans[Movement] = _Spans()
+        self._settled: _Spans[Sighting] = _Spans()
         self._added: dict[str, list[Movement]] = {}
 
     def add(self, account: Account, movement: Movement) -> None:
@@ -108,16 +112,20 @@ class Ledger:
             each for each in self._added.get(account.id, ()) if each.reference != reference
         ]
 
-    def sightings(self, account: Account, day: int, now: int) -> list[Sighting]:
-        """Give the rows dated this day as they stand at ``now``, in the order in which they came."""
-        if now >= day_start(day + LONGEST_PENDING + 1):
-            grown = self._final(account, day // 7)[day % 7]
-        else:
-            grown = sorted(self._unsettled(account, day, now))
-        if account.id not in self._added:
-            return grown
-        added = (_seen(movement, now) for movement in self._added[account.id])
-        return sorted([*grown, *(each for each in added if each is not None and each.day == day)])
+    def stretch(self, account: Account, day: int, now: int) -> tuple[list[Sighting], int]:
+        """Give the rows from this day on as they stand at ``now``, for some days, and the first day after those."""
+        last = day - day % _SPAN + _SPAN - 1
+        if account.id not in self._added and now >= day_start(last + LONGEST_PENDING + 1):
+            span = self._final(account, day // _SPAN)
+            return (span if day % _SPAN == 0 else [row for row in span if row.day >= day]), last + 1
+        return self._on(account, day, now), day + 1
+
+    def _on(self, account: Account, day: int, now: int) -> list[Sighting]:
+        """Give the rows of one day, in the order in which they came."""
+        spans = {(day - LONGEST_PENDING) // _SPAN, day // _SPAN}
+        movements = [movement for span in spans for movement in self._span(account, span)]
+        seen = (_seen(movement, now) for movement in (*movements, *self._added.get(account.id, ())))
+        return sorted(each for each in seen if each is not None and each.day == day)
 
     def first_day(self, account: Account) -> int:
         """Give the first day that has rows, or could have."""
@@ -129,93 +137,83 @@ class Ledger:
         added = (_seen(movement, now) for movement in self._added.get(account.id, ()))
         return min((each.day for each in added if each is not None and each.since > since), default=None)
 
-    def _unsettled(self, account: Account, day: int, now: int) -> Iterator[Sighting]:
-        for back in range(LONGEST_PENDING + 1):
-            for movement in self._movements(account, day - back):
-                seen = _seen(movement, now)
-                if seen is not None and seen.day == day:
-                    yield seen
-
-    def _movements(self, account: Account, day: int) -> list[Movement]:
-        return self._week(account, day // 7)[day % 7]
-
-    def _final(self, account: Account, week: int) -> list[list[Sighting]]:
-        """Sort a week's rows by the day they are dated when all has settled: no moment is needed then."""
-        found = self._settled.get((account.id, week))
+    def _final(self, account: Account, span: int) -> list[Sighting]:
+        """Give a span's rows as they are once all has settled: then no moment is needed to tell."""
+        found = self._settled.get((account.id, span))
         if found is not None:
             return found
-        days: list[list[Sighting]] = [[] for _ in range(7)]
-        for day in range(week * 7 - LONGEST_PENDING, week * 7 + 7):
-            for movement in self._movements(account, day):
-                since = movement.settles or movement.appears
-                dated = day_of(since)
-                if dated // 7 == week:
-                    days[dated % 7].append(Sighting(since, movement.order, dated, False, movement))
-        for rows in days:
-            rows.sort()
-        return self._settled.keep((account.id, week), days)
+        begin = day_start(span * _SPAN)
+        end = begin + _SPAN * DAY_MS
+        rows = []
+        # What is dated in this span was seen first in it or in the one before.
+        for movement in (*self._span(account, span - 1), *self._span(account, span)):
+            since = movement.settles or movement.appears
+            if begin <= since < end:
+                rows.append(Sighting(since, movement.order, since // DAY_MS + _EPOCH_DAY, False, movement))
+        rows.sort()
+        return self._settled.keep((account.id, span), rows)
 
-    def _week(self, account: Account, week: int) -> list[list[Movement]]:
-        found = self._weeks.get((account.id, week))
-        return (
-            found if found is not None else self._weeks.keep((account.id, week), self._compute(account, week))
-        )
+    def _span(self, account: Account, span: int) -> list[Movement]:
+        """Give the movements that first appear in a span."""
+        found = self._spans.get((account.id, span))
+        if found is None:
+            found = self._spans.keep((account.id, span), self._compute(account, span))
+        return found
 
-    def _compute(self, account: Account, week: int) -> list[list[Movement]]:
-        habits = self._seed.dice("habits", account.id)
-        pool = self._seed.digest(7 * _DAY_BYTES, "week", account.id, week)
+    def _compute(self, account: Account, span: int) -> list[Movement]:
         opened = account.opened.toordinal()
-        drafts: list[list[Draft]] = []
-        for day in range(week * 7, week * 7 + 7):
-            start = day % 7 * _DAY_BYTES
-            dice = Dice(int.from_bytes(pool[start : start + _DAY_BYTES], "big"))
-            drafts.append([] if day < opened else self._drafts(account, habits, dice, day))
-        return list(self._movements_of(account, week * 7, drafts))
-
-    def _drafts(self, account: Account, habits: Dice, dice: Dice, day: int) -> list[Draft]:
-        natural = list(PATTERNS[account.kind](habits.copy(), dice, day))
+        days = range(span * _SPAN, (span + 1) * _SPAN)
         if self._per_mille is None:
-            return natural
-        nth = day - account.opened.toordinal()
-        wanted = (nth + 1) * self._per_mille // 1000 - nth * self._per_mille // 1000
-        lacking = max(wanted - len(natural), 0)
-        pool = self._seed.digest(lacking * _ROW_BYTES, "more", account.id, day)
-        more = (
-            everyday(account.kind, Dice(int.from_bytes(pool[start : start + _ROW_BYTES], "big")))
-            for start in range(0, len(pool), _ROW_BYTES)
-        )
-        return [*natural[:wanted], *more]
+            drafts = self._habitual(account, opened, days)
+        else:
+            drafts = self._dense(account, opened, days, self._per_mille)
+        return list(self._movements_of(account, days.start, drafts))
 
-    def _movements_of(
-        self, account: Account, first: int, drafts: list[list[Draft]]
-    ) -> Iterator[list[Movement]]:
-        ids = self._seed.text(sum(map(len, drafts)) * ID_LENGTH * 2, "rows", account.id, first)
+    def _habitual(self, account: Account, opened: int, days: range) -> list[list[Draft]]:
+        """Draft what the account's habits bring."""
+        habits, pattern = self._seed.dice("habits", account.id), PATTERNS[account.kind]
+        pool = self._seed.digest(_SPAN * _DAY_BYTES, "days", account.id, days.start)
+        drafts: list[list[Draft]] = []
+        for start, day in zip(range(0, len(pool), _DAY_BYTES), days, strict=True):
+            dice = Dice(int.from_bytes(pool[start : start + _DAY_BYTES], "big"))
+            drafts.append([] if day < opened else list(pattern(habits.copy(), dice, day)))
+        return drafts
+
+    def _dense(self, account: Account, opened: int, days: range, per_mille: int) -> list[list[Draft]]:
+        """Draft as many movements as were asked for, all of the everyday sort."""
+        until = [max(day - opened, 0) * per_mille // 1000 for day in (*days, days.stop)]
+        pool = self._seed.digest((until[-1] - until[0]) * _ROW_BYTES, "rows", account.id, days.start)
+        spends = account.kind is Kind.CHECKING or account.kind is Kind.CREDIT
+        made = [
+            everyday(spends, int.from_bytes(pool[start : start + _ROW_BYTES], "big"))
+            for start in range(0, len(pool), _ROW_BYTES)
+        ]
+        return [made[first - until[0] : last - until[0]] for first, last in pairwise(until)]
+
+    def _movements_of(self, account: Account, first: int, drafts: list[list[Draft]]) -> Iterator[Movement]:
+        ids = self._seed.text(sum(map(len, drafts)) * ID_LENGTH * 2, "ids", account.id, first)
         numerator, denominator = account.currency.per_cent
         place = 0
         for day, drafted in enumerate(drafts, first):
-            found = []
             begin = day_start(day) + _FIRST_MS
-            stamp = f"REF{day}" if drafted else ""
             for order, draft in enumerate(drafted):
                 appears = begin + draft.second * 1000
                 is_card = draft.type == "card"
-                found.append(
-                    Movement(
-                        ids[place : place + ID_LENGTH],
-                        ids[place + ID_LENGTH : place + 2 * ID_LENGTH] if is_card else None,
-                        draft.cents * numerator // denominator,
-                        draft.description,
-                        draft.category,
-                        draft.type,
-                        f"{stamp}{order:03d}",
-                        day,
-                        appears,
-                        appears + draft.pending_seconds * 1000 if is_card else None,
-                        order,
-                    )
+                half = place + ID_LENGTH
+                yield Movement(
+                    ids[place:half],
+                    ids[half : half + ID_LENGTH] if is_card else None,
+                    draft.cents * numerator // denominator,
+                    draft.description,
+                    draft.category,
+                    draft.type,
+                    f"REF{day}{order:03d}",
+                    day,
+                    appears,
+                    appears + draft.pending_seconds * 1000 if is_card else None,
+                    order,
                 )
-                place += 2 * ID_LENGTH
-            yield found
+                place = half + ID_LENGTH
 
 
 def _seen(movement: Movement, now: int) -> Sighting | None:

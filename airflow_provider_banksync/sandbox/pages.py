@@ -31,7 +31,7 @@ class Place:
     first: int
     last: int
     skip: int
-    """How many rows of the first day were on earlier pages."""
+    """How many rows from the first day on were on earlier pages."""
     since: int | None
     as_of: int | None
     """None once all was read: then the present counts, and the days go on to today."""
@@ -74,20 +74,27 @@ class Pager:
         last, skip = min(place.last, day_of(as_of)), place.skip
         page: list[Sighting] = []
         while day <= last:
-            fresh = self._fresh(account, day, place.since, as_of)
+            fresh, after = self._fresh(account, day, last, place.since, as_of)
             room = skip + self._size - len(page)
             page += fresh[skip:room]
-            # One row more than there is room for, on this day or a later one, and there is another page.
+            # One row more than there is room for, in this stretch or a later one, and there is another page.
             if room < len(fresh):
                 rest = Place(day, place.last, room, place.since, as_of)
                 return Page(page, self._encode(account, rest), has_more=True)
-            day, skip = day + 1, 0
+            day, skip = after, 0
         today = day_of(as_of)
         return Page(page, self._encode(account, Place(today, today, 0, as_of, None)), has_more=False)
 
-    def _fresh(self, account: Account, day: int, since: int | None, as_of: int) -> list[Sighting]:
-        rows = self._ledger.sightings(account, day, as_of)
-        return rows if since is None else [row for row in rows if row.since > since]
+    def _fresh(
+        self, account: Account, day: int, last: int, since: int | None, as_of: int
+    ) -> tuple[list[Sighting], int]:
+        """Give the rows of a stretch of days that begins with ``day``, and the day after it."""
+        rows, after = self._ledger.stretch(account, day, as_of)
+        if after > last + 1:
+            rows = [row for row in rows if row.day <= last]
+        if since is not None:
+            rows = [row for row in rows if row.since > since]
+        return rows, after
 
     def _encode(self, account: Account, place: Place) -> str:
         fields = [place.first, place.last, place.skip, place.since, place.as_of]

@@ -49,7 +49,7 @@ class TransactionWriter:
                     amount if units < 0 else nothing,
                     _string(movement.category),
                     _string(movement.type),
-                    _string(movement.reference),
+                    f'"{movement.reference}"',
                     "true" if pending else "false",
                     "null" if pending else pending_id,
                 )

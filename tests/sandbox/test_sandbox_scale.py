@@ -1,0 +1,170 @@
+"""Large families: at once, in little memory, and exact; and the same bytes whatever was done to them before."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from airflow_provider_banksync.sandbox.encoding import encode
+from airflow_provider_banksync.sandbox.ledger import Ledger
+from airflow_provider_banksync.sandbox.transactions import money_text
+
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+
+
+def run(script: str, **environment: str) -> str:
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    done = subprocess.run(
+        command, env={**ENVIRONMENT, **environment}, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+LARGE = """
+    import json, resource, sys, time
+    from datetime import datetime, timezone
+    import requests
+    began = time.monotonic()
+    from airflow_provider_banksync.sandbox import BankSyncSandbox
+    now = datetime(2026, 3, 4, 12, tzinfo=timezone.utc)
+    with BankSyncSandbox(portals=1000, transactions_per_day=1.12, page_size=1000, time_scale=0, now=now) as sandbox:
+        started = time.monotonic() - began
+        session = requests.Session()
+        session.headers.update({"X-API-Key": sandbox.api_key, "User-Agent": "tests/1.0"})
+        get = lambda path, home=None: session.get(sandbox.url + path, headers={"X-Workspace-Id": home}).json()
+        feeds = len(get("/v1/feeds?scope=family")["data"])
+        jobs = len(get("/api/jobs?scope=family&limit=5000")["data"])
+        world = sandbox.world
+        accounts = [(home.id, account) for home in world.family() for bank in world.banks(home)
+                    for account in world.accounts(bank)]
+        total = sum((now.date() - account.opened).days * 1120 // 1000 for _, account in accounts)
+        rows = 0
+        for home, account in accounts[:40]:
+            path = f"/v1/banks/{account.bank.id}/accounts/{account.id}/transactions"
+            query = "?from=2023-01-01"
+            while query:
+                page = get(path + query, home)
+                rows += len(page["data"])
+                query = f"?cursor={page['meta']['cursor']}" if page["meta"]["hasMore"] else ""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform != "darwin" else 1024 ** 2)
+    expected = sum((now.date() - account.opened).days * 1120 // 1000 for _, account in accounts[:40])
+    print(json.dumps([started, peak, len(world.portals), feeds, jobs, total, rows, expected]))
+"""
+
+
+def test_a_thousand_clients_with_five_million_transactions_are_there_at_once():
+    started, peak, portals, feeds, jobs, total, rows, expected = json.loads(run(LARGE))
+    assert started < 2
+    assert peak < 200
+    assert (portals, feeds > 2_000, jobs) == (1_000, True, 5_000)
+    assert total > 5_000_000
+    # Of the last day, some are there already.
+    assert 0 <= rows - expected <= 2 * 40
+
+
+@pytest.mark.parametrize("digits", [0, 2, 3])
+@pytest.mark.parametrize("units", [0, 1, 9, 10, 99, 100, 999, 1_000, 123_456_789_012_345_678])
+def test_amounts_are_written_as_the_encoder_would(units, digits):
+    assert money_text(units, digits).encode() == encode(Decimal(units).scaleb(-digits))
+
+
+def test_a_row_from_the_template_is_one_that_the_encoder_would_write(fresh, client_of):
+    sandbox = fresh(portals=12)
+    client = client_of(sandbox)
+    seen = set()
+    for bank in client.data("/v1/banks?scope=family"):
+        account = client.data(f"/v1/banks/{bank['id']}/accounts", workspace=bank["workspaceId"])[0]
+        made = sandbox.add_transaction(account["id"], -7, 'A "quoted" 100 % \\ %s {} name\n🫖')
+        body = client.get(account["links"]["transactions"], workspace=bank["workspaceId"]).content
+        envelope = json.loads(body, parse_float=Decimal)
+        assert encode(envelope) == body
+        (row,) = (row for row in envelope["data"] if row["id"] == made)
+        assert row["description"] == 'A "quoted" 100 % \\ %s {} name\n🫖'
+        assert row["accountName"] == account["accountName"]
+        seen.add(row["currency"])
+    assert len(seen) >= 5
+
+
+def test_what_is_forgotten_is_computed_again_and_is_the_same(fresh, monkeypatch):
+    sandbox = fresh(portals=1)
+    monkeypatch.setattr("airflow_provider_banksync.sandbox.ledger._ROWS_KEPT", 200)
+    account = sandbox.world.accounts(sandbox.world.banks(sandbox.world.parent)[0])[0]
+    now = 1_772_625_600_000
+    small, large = Ledger(sandbox.world.seed), Ledger(sandbox.world.seed)
+    days = range(739_000, 739_600, 7)
+    first = [small.stretch(account, day, now) for day in days]
+    assert [small.stretch(account, day, now) for day in days] == first
+    monkeypatch.setattr("airflow_provider_banksync.sandbox.ledger._ROWS_KEPT", 10**9)
+    assert [large.stretch(account, day, now) for day in reversed(days)] == first[::-1]
+    assert any(rows for rows, _ in first)
+
+
+EVENTFUL = """
+    import hashlib
+    from datetime import datetime, timezone
+    import requests
+    from airflow_provider_banksync.sandbox import BankSyncSandbox, Fault, RateLimit
+
+    now = datetime(2026, 3, 4, 12, tzinfo=timezone.utc)
+    settings = dict(portals=4, seed=11, broken_banks=1, time_scale=0, now=now, drift=True, rows_per_sync=2,
+                    transactions_per_day=3, rate_limit=RateLimit(200, retry_after="date"))
+    with BankSyncSandbox(**settings) as sandbox:
+        session = requests.Session()
+        session.headers.update({"X-API-Key": sandbox.api_key, "User-Agent": "tests/1.0"})
+        digest = hashlib.sha256()
+
+        def ask(method, path, **more):
+            try:
+                response = session.request(method, sandbox.url + path, timeout=10, **more)
+            except requests.ConnectionError as error:
+                digest.update(b"connection lost")
+                return None
+            digest.update(str(response.status_code).encode() + response.content)
+            digest.update(response.headers.get("Retry-After", "").encode())
+            return response.json().get("data") if "json" in response.headers.get("Content-Type", "") else None
+
+        sandbox.faults.add(Fault.status(502, body="html"), path="/v1/banks/**", probability=0.5, seed=5)
+        sandbox.faults.add(Fault.reset(), method="POST", path="/v1/feeds/*/sync", nth=1, when="after")
+        sandbox.faults.add(Fault.gzip(), path="/v1/feeds", nth=2)
+        bank = ask("GET", "/v1/banks")[0]["id"]
+        account = next(iter(sandbox.world.accounts(sandbox.world.banks(sandbox.world.parent)[0]))).id
+        feeds = ask("GET", "/v1/feeds")
+        ask("GET", "/v1/feeds")
+        for feed in feeds:
+            ask("POST", f"/v1/feeds/{feed['id']}/sync", json={"startDate": "2026-01-01", "endDate": "2026-01-31"})
+            sandbox.clock.advance(21)
+        made = ask("POST", "/v1/feeds", json={"name": "N", "source": "sync", "dataType": "balances"})["id"]
+        ask("PUT", f"/v1/feeds/{made}", json={"name": "M", "order": 3})
+        ask("DELETE", f"/v1/feeds/{feeds[-1]['id']}")
+        ask("POST", "/v1/enrichments", json={"name": "E", "type": "rule", "dataType": "transactions"})
+        sandbox.break_bank(bank)
+        ask("POST", f"/v1/feeds/{feeds[0]['id']}/sync")
+        sandbox.clock.advance(3 * 86_400)
+        sandbox.mend_bank(bank)
+        sandbox.add_transaction(account, "-1.25", settles_after=60)
+        for path in ("/v1/feeds", "/v1/enrichments", "/api/jobs?scope=family&limit=500"):
+            ask("GET", path)
+        for _ in range(9):
+            ask("GET", f"/v1/banks/{bank}/accounts/{account}/transactions?from=2026-01-01")
+        for _ in range(200):
+            ask("GET", "/v1/whoami")
+        digest.update(repr([(each.status, each.fault) for each in sandbox.requests]).encode())
+        statuses = {each.status for each in sandbox.requests}
+        assert {0, 200, 201, 429, 502} <= statuses, statuses
+        print(digest.hexdigest())
+"""
+
+
+def test_after_faults_writes_and_events_two_processes_still_give_the_same_bytes():
+    first, second = (run(EVENTFUL, PYTHONHASHSEED=number) for number in ("1", "2"))
+    assert re.fullmatch(r"[0-9a-f]{64}", first)
+    assert first == second
