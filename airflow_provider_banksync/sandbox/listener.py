@@ -69,6 +69,8 @@ class _Protocol(H11Protocol):
         """Take a connection on."""
         super().connection_made(transport)  # type: ignore[arg-type] # uvicorn narrows what asyncio gives
         self.app_state = {**self.app_state, TRANSPORT: transport}
+        # Not by uvicorn's setting, which would silence every other server of this process, too.
+        self.access_log = False
 
 
 class _Quiet(logging.Filter):
@@ -97,7 +99,6 @@ class _Server(uvicorn.Server):
                 ws="none",
                 lifespan="off",
                 log_config=None,
-                access_log=False,
                 date_header=False,  # the sandbox has a clock of its own
                 server_header=False,
                 proxy_headers=False,  # who is calling is who is connected, and not whom a header names

@@ -338,8 +338,9 @@ def test_the_plugin_is_light_and_the_sandbox_knows_nothing_of_the_rest():
 
 def test_a_sandbox_is_quiet_in_the_callers_log(caplog):
     caplog.set_level(0)
-    logging.getLogger("uvicorn.error").info("another server of this process")
     with BankSyncSandbox(portals=1) as sandbox:
         requests.get(sandbox.url, headers={"User-Agent": "tests/1.0"}, timeout=5)
+        for name in ("uvicorn.error", "uvicorn.access"):
+            logging.getLogger(name).info("another server of this process")
     said = [record for record in caplog.records if not record.name.startswith("urllib3")]
-    assert [record.getMessage() for record in said] == ["another server of this process"]
+    assert [record.getMessage() for record in said] == ["another server of this process"] * 2

@@ -1,0 +1,64 @@
+"""docs/sandbox.md: its example runs as it stands there, and what it names is there."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from airflow_provider_banksync.sandbox import BankSyncSandbox, Fault, SandboxClock
+from airflow_provider_banksync.sandbox.fault import KINDS
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "sandbox.md").read_text(encoding="utf-8")
+
+
+def test_the_example_runs_as_it_is_written(airflow_db, tmp_path):
+    dag, tests = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    (tmp_path / "nightly.py").write_text(dag, encoding="utf-8")
+    (tmp_path / "test_nightly.py").write_text(tests, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-W", "ignore", "-p", "no:cacheprovider", "--rootdir", "."],
+        cwd=tmp_path,
+        env={**os.environ, "AIRFLOW__CORE__DAGS_FOLDER": str(tmp_path), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert re.search(r"^3 passed", done.stdout, re.MULTILINE), done.stdout[-6_000:] + done.stderr[-2_000:]
+
+
+def test_every_fault_is_on_the_page_and_no_other():
+    listed = re.findall(r"^\| `Fault\.(\w+)\(", PAGE, re.MULTILINE)
+    assert sorted(listed) == sorted(KINDS)
+    assert all(callable(getattr(Fault, name)) for name in listed)
+
+
+def test_what_the_page_calls_is_there():
+    for name in re.findall(r"`sandbox\.(\w+)[(`]", PAGE):
+        assert hasattr(BankSyncSandbox, name) or name in {"clock", "faults", "world"}, name
+    for name in re.findall(r"sandbox\.clock\.(\w+)\(", PAGE):
+        assert hasattr(SandboxClock, name), name
+
+
+@pytest.mark.parametrize("setting", sorted(set(inspect.signature(BankSyncSandbox).parameters)))
+def test_every_setting_is_explained(setting):
+    assert f":param {setting}:" in inspect.getdoc(BankSyncSandbox)
+
+
+def test_every_setting_can_be_given_to_the_command(capsys):
+    from airflow_provider_banksync.sandbox.cli import main
+
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    said = capsys.readouterr().out
+    other_names = {"row_error_share": "row-errors", "failure_share": "failures"}
+    other_names["block_default_user_agents"] = "allow-default-user-agents"
+    for setting in inspect.signature(BankSyncSandbox).parameters:
+        assert re.search(rf"--{other_names.get(setting, setting.replace('_', '-'))}\s", said), setting
