@@ -63,6 +63,12 @@ class BankSyncError(Exception):
         self.hint = hint
         self.ambiguous = ambiguous
 
+    def hide(self, secret: str) -> None:
+        """Take a secret out of everything that this error says; servers have been known to echo what they got."""
+        if secret:
+            self.message = self.message.replace(secret, "***")
+            self.args = (self.message,)
+
     def __str__(self) -> str:
         request = f"{self.method} {self.path}: " if self.method and self.path else ""
         stop = "" if self.message.endswith((".", "!", "?", "…")) else "."
@@ -130,6 +136,13 @@ class BankSyncValidationError(BankSyncError):
         super().__init__(message, **details)
         self.errors = errors or []
         self.warnings = warnings or []
+
+    def hide(self, secret: str) -> None:
+        """Take a secret out of the message and of both lists."""
+        super().hide(secret)
+        if secret:
+            self.errors = [entry.replace(secret, "***") for entry in self.errors]
+            self.warnings = [entry.replace(secret, "***") for entry in self.warnings]
 
 
 class BankSyncRateLimitError(BankSyncError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
+from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 #: A job that goes on is mentioned in the log when its status changes, and otherwise this often (seconds).
 PROGRESS_EVERY = 60.0
+#: Thirty days: nobody waits longer for a sync.
+LONGEST = 30 * 86400.0
 
 
 @contextmanager
@@ -61,6 +64,19 @@ def require_id(name: str, value: object) -> str:
             hint="If it is a template or an XCom, look at what that gave in the rendered template.",
         )
     return value
+
+
+def seconds(name: str, value: float | timedelta, *, least: float = 0.0) -> float:
+    """Return an argument that is a time, in seconds.
+
+    :raises BankSyncConfigError: it is none, or out of range.
+    """
+    number = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(number, bool) or not isinstance(number, (int, float)) or not least <= number <= LONGEST:
+        raise BankSyncConfigError(
+            f"{name} must be a number of seconds from {least:g} to {LONGEST:g}, not {value!r}."
+        )
+    return float(number)
 
 
 def progress_log(

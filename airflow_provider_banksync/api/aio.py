@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 _R = TypeVar("_R")
 _CONNECT_TIMEOUT = 10.0
 _CHUNK = 64 * 1024
-_ERRORS = (aiohttp.ClientError, asyncio.TimeoutError, OSError)
 #: These are raised before the request has left, so it did no work.
 _NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 
@@ -70,7 +69,6 @@ class AsyncClient:
 
     def __init__(self, config: ClientConfig) -> None:
         self.config = config
-        self._budget = budget_for(config)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -130,7 +128,8 @@ class AsyncClient:
                     failure = error
 
     async def _send_once(self, call: Call[T]) -> Reply[T]:
-        for wait in self._budget.waits():
+        budget = budget_for(self.config)
+        for wait in budget.waits():
             if wait:
                 await pause(wait)
         path = self.config.path(call.request.path)
@@ -138,7 +137,7 @@ class AsyncClient:
         try:
             value = errors.decode(call, response, path=path, secret=self.config.secret)
         except BankSyncRateLimitError as error:
-            self._budget.refused(error.retry_after)
+            budget.refused(error.retry_after)
             raise
         return Reply(value, errors.server_date(response), time.monotonic())
 
@@ -149,10 +148,11 @@ class AsyncClient:
         headers = config.headers(request.workspace_id)
         if request.body is not None:
             headers["Content-Type"] = "application/json"
-        # Ids are quoted already: yarl would unquote what it takes for needless, so it is told to leave the path alone.
-        url = URL(f"{config.base_url}{path}", encoded=True).with_query(dict(request.query))
         began = time.monotonic()
         try:
+            # Ids are quoted already: yarl would unquote what it takes for needless, so it is told to leave the path
+            # alone.
+            url = URL(f"{config.base_url}{path}", encoded=True).with_query(dict(request.query))
             async with self._session.request(
                 request.method,
                 url,
@@ -166,12 +166,15 @@ class AsyncClient:
                     body += chunk
                     errors.check_body(len(body), time.monotonic() - began, config.timeout, request, path)
                 return Response(answer.status, {k.lower(): v for k, v in answer.headers.items()}, bytes(body))
-        except _ERRORS as error:
-            raise _connection_error(error, request, path, config) from error
+        except BankSyncError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever the library raises; a cancellation is none of these
+            # Without the cause, which may quote what the server echoed; the message has its words, scrubbed.
+            raise _connection_error(error, request, path, config) from None
 
 
 def _connection_error(
-    error: BaseException, request: Request, path: str, config: ClientConfig
+    error: Exception, request: Request, path: str, config: ClientConfig
 ) -> BankSyncConnectionError:
     sent = not isinstance(error, _NOT_SENT)
     return BankSyncConnectionError(
@@ -213,7 +216,14 @@ def _proxy(url: URL) -> str | None:
 
 async def _tls(verify: bool | str) -> ssl.SSLContext | bool:
     """Translate `verify` for aiohttp; certificates are read from disk in a thread, off the loop."""
-    return verify if isinstance(verify, bool) else await asyncio.to_thread(_bundle, verify)
+    if isinstance(verify, bool):
+        return verify
+    try:
+        return await asyncio.to_thread(_bundle, verify)
+    except (OSError, ValueError) as error:
+        raise BankSyncConfigError(
+            f"the CA bundle {verify!r} cannot be read: {error}.", hint="See verify in the field Extra."
+        ) from error
 
 
 def _bundle(place: str) -> ssl.SSLContext:

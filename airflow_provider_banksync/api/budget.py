@@ -16,6 +16,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from airflow_provider_banksync.api.retry import LONGEST_RETRY_AFTER
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -62,7 +64,13 @@ class RateBudget:
 
     def waits(self) -> Iterator[float]:
         """Take one request from the budget: yield how long to wait, again until it may be sent."""
-        yield max(0.0, self._reserve() - self._clock())
+        moment = self._reserve()
+        try:
+            yield max(0.0, moment - self._clock())
+        except GeneratorExit:
+            # Nobody waits for it any more: a task was killed, a trigger moved.
+            self._give_back(moment)
+            raise
         while (left := self._paused_until - self._clock()) > 0:
             yield left + self._rng() * SPREAD * self.window
 
@@ -72,15 +80,24 @@ class RateBudget:
         All pause for as long as the server says, and a part of the next window counts as spent by the others; it comes
         back by itself when that window has passed.
         """
-        pause = DEFAULT_PAUSE if retry_after is None else retry_after
+        pause = min(DEFAULT_PAUSE if retry_after is None else retry_after, LONGEST_RETRY_AFTER)
         with self._lock:
             now = self._clock()
-            if now + pause <= self._paused_until:
+            paused = now < self._paused_until
+            self._paused_until = max(self._paused_until, now + pause)
+            if paused:  # the many that were under way are refused together, and count once
                 return
-            self._paused_until = now + pause
             for _ in range(math.ceil(self.limit * SPENT_BY_OTHERS)):
                 self._take(self._paused_until)
         log.warning("The rate limit was reached: all requests of this key pause for %.1f s.", pause)
+
+    def _give_back(self, moment: float) -> None:
+        with self._lock:
+            booked = int(moment * 1000)
+            for item in reversed(self._bucket.items):
+                if item.timestamp == booked:
+                    self._bucket.items.remove(item)
+                    return
 
     def _reserve(self) -> float:
         with self._lock:
@@ -96,18 +113,28 @@ class RateBudget:
         while not self._bucket.put(item):
             wait = self._bucket.waiting(item)
             item.timestamp += max(1, int(wait))  # type: ignore[arg-type]  # an in-memory bucket never gives an awaitable
-        return item.timestamp / 1000
+        return float(item.timestamp) / 1000
 
 
-_budgets: dict[tuple[int, str, int, float], RateBudget] = {}
+_budgets: dict[tuple[str, int, float], RateBudget] = {}
 _budgets_lock = threading.Lock()
 
 
 def budget_for(config: ClientConfig) -> RateBudget:
     """Return the budget of the connection's key in this process; a forked process begins its own."""
     identity = hashlib.sha256(f"{config.base_url} {config.secret}".encode()).hexdigest()
-    key = (os.getpid(), identity, config.rate_limit, config.rate_window)
+    key = (identity, config.rate_limit, config.rate_window)
     with _budgets_lock:
         if key not in _budgets:
             _budgets[key] = RateBudget(config.rate_limit, config.rate_window)
         return _budgets[key]
+
+
+def _begin_anew() -> None:
+    """Forget, in a forked child, what the parent's threads were in the middle of: a lock may be held by one of them."""
+    global _budgets_lock  # noqa: PLW0603 - the lock itself has to be another one
+    _budgets_lock = threading.Lock()
+    _budgets.clear()
+
+
+os.register_at_fork(after_in_child=_begin_anew)

@@ -34,6 +34,13 @@ _CHUNK = 64 * 1024
 _NOT_SENT = (requests.exceptions.ConnectTimeout, requests.exceptions.ProxyError, requests.exceptions.SSLError)
 
 
+class _Session(requests.Session):
+    """Looks at no ``Location``: requests would take it apart even where redirects are not followed, and may fail."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Say that there is no redirect."""
+
+
 def _no_netrc(request: requests.PreparedRequest) -> requests.PreparedRequest:
     """Keep requests from looking for credentials in ~/.netrc, which would be sent beside ours."""
     return request
@@ -48,12 +55,13 @@ class Client:
     """Sends calls one after the other and waits for each; may be shared by threads.
 
     :param config: where to, as whom.
+    :param in_budget: take each request from the key's rate budget; False is for the one that must not wait.
     """
 
-    def __init__(self, config: ClientConfig) -> None:
+    def __init__(self, config: ClientConfig, *, in_budget: bool = True) -> None:
         self.config = config
-        self._budget = budget_for(config)
-        self._session = requests.Session()
+        self._in_budget = in_budget
+        self._session = _Session()
         self._session.auth = _no_netrc
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
 
@@ -96,7 +104,8 @@ class Client:
                     failure = error
 
     def _send_once(self, call: Call[T]) -> Reply[T]:
-        for wait in self._budget.waits():
+        budget = budget_for(self.config)
+        for wait in budget.waits() if self._in_budget else ():
             if wait:
                 pause(wait)
         path = self.config.path(call.request.path)
@@ -104,7 +113,7 @@ class Client:
         try:
             value = errors.decode(call, response, path=path, secret=self.config.secret)
         except BankSyncRateLimitError as error:
-            self._budget.refused(error.retry_after)
+            budget.refused(error.retry_after)
             raise
         return Reply(value, errors.server_date(response), time.monotonic())
 
@@ -131,14 +140,17 @@ class Client:
                 while chunk := answer.raw.read1(_CHUNK, decode_content=True):
                     body += chunk
                     errors.check_body(len(body), time.monotonic() - began, config.timeout, request, path)
-        except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
-            raise _connection_error(error, request, path, config) from error
+        except BankSyncError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever the library raises: a bad name, a CA bundle that is gone
+            # Without the cause, which may quote what the server echoed; the message has its words, scrubbed.
+            raise _connection_error(error, request, path, config) from None
         headers_in = {name.lower(): value for name, value in answer.headers.items()}
         return Response(answer.status_code, headers_in, bytes(body))
 
 
 def _connection_error(
-    error: requests.exceptions.RequestException | urllib3.exceptions.HTTPError,
+    error: Exception,
     request: Request,
     path: str,
     config: ClientConfig,

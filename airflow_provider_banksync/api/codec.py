@@ -41,7 +41,7 @@ def loads(body: bytes | str) -> Any:
         return _decoder().decode(body)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, ArithmeticError) as error:
         raise ValueError(str(error)) from error
 
 
@@ -73,11 +73,9 @@ def parse_http_date(text: str | None) -> float | None:
     """Seconds since the epoch of an HTTP date (RFC 9110, 5.6.7); None when it is not one."""
     try:
         date = parsedate_to_datetime(text or "")
-    except (TypeError, ValueError, IndexError):
+        return (date if date.tzinfo else date.replace(tzinfo=timezone.utc)).timestamp()
+    except (TypeError, ValueError, IndexError, OverflowError):
         return None
-    if date.tzinfo is None:
-        date = date.replace(tzinfo=timezone.utc)
-    return date.timestamp()
 
 
 def parse_retry_after(text: str | None, now: float | None) -> float | None:

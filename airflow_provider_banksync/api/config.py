@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -33,10 +34,15 @@ def check_workspace_id(workspace_id: object) -> str:
 
     :raises BankSyncConfigError: when it is empty or holds spaces, control or non-ASCII characters.
     """
-    if not isinstance(workspace_id, str) or not _HEADER_VALUE.fullmatch(workspace_id):
+    if (
+        not isinstance(workspace_id, str)
+        or not _HEADER_VALUE.fullmatch(workspace_id)
+        or workspace_id == "None"
+    ):
         raise BankSyncConfigError(
             f"workspace_id must be a BankSync workspace id, not {workspace_id!r}.",
-            hint="Copy it from the app's workspace settings, or from hook.list_portals().",
+            hint="Copy it from the app's workspace settings, or from hook.list_portals(). If it is a template or an "
+            "XCom, look at what that gave.",
         )
     return workspace_id
 
@@ -76,15 +82,19 @@ class ClientConfig:
         port: int | None,
         schema: str | None,
         password: str | None,
-        extra: Mapping[str, Any],
+        extra: str | None,
     ) -> ClientConfig:
         """Read the fields of an Airflow connection.
+
+        :param extra: the text of the field Extra. It is read here, because Airflow takes broken JSON for an empty
+            one, and a lost ``workspace_id`` would send a client's requests to the parent.
 
         :raises BankSyncConfigError: naming the field that is missing or wrong, before anything is sent.
         """
         try:
-            bearer = _choice(extra, "auth", ("api_key", "bearer")) == "bearer"
-            workspace_id = _text(extra, "workspace_id")
+            fields = _extra(extra)
+            bearer = _choice(fields, "auth", ("api_key", "bearer")) == "bearer"
+            workspace_id = _text(fields, "workspace_id")
             base_url, internal = _base_url(host, port, schema)
             return cls(
                 secret=_secret(password, bearer=bearer),
@@ -92,14 +102,14 @@ class ClientConfig:
                 bearer=bearer,
                 workspace_id=_workspace(workspace_id, bearer=bearer),
                 internal=internal,
-                timeout=_number(extra, "timeout", DEFAULT_TIMEOUT, least=0.1, most=3600),
+                timeout=_number(fields, "timeout", DEFAULT_TIMEOUT, least=0.1, most=3600),
                 max_retries=int(
-                    _number(extra, "max_retries", DEFAULT_MAX_RETRIES, least=0, most=50, whole=True)
+                    _number(fields, "max_retries", DEFAULT_MAX_RETRIES, least=0, most=50, whole=True)
                 ),
-                verify=_verify(extra),
+                verify=_verify(fields),
                 rate_limit=int(
                     _number(
-                        extra, "rate_limit_per_minute", DEFAULT_RATE_LIMIT, least=1, most=100_000, whole=True
+                        fields, "rate_limit_per_minute", DEFAULT_RATE_LIMIT, least=1, most=100_000, whole=True
                     )
                 ),
             )
@@ -128,6 +138,21 @@ class ClientConfig:
         if workspace:
             headers["X-Workspace-Id"] = workspace
         return headers
+
+
+def _extra(text: str | None) -> dict[str, Any]:
+    if text is None or not text.strip():
+        return {}
+    try:
+        fields = json.loads(text)
+    except ValueError:
+        fields = None
+    if not isinstance(fields, dict):
+        raise BankSyncConfigError(
+            "the field Extra is not a JSON object.",
+            hint='Leave it empty, or write for example {"timeout": 30}.',
+        )
+    return fields
 
 
 def _secret(password: str | None, *, bearer: bool) -> str:
@@ -189,7 +214,7 @@ def _base_url(host: str | None, port: int | None, schema: str | None) -> tuple[s
     netloc = f"[{name}]" if ":" in name else name
     prefix = url.path.rstrip("/")
     internal = name.startswith("internal-api.") or prefix.endswith("/api")
-    prefix = prefix.removesuffix("/api" if internal else "/v1")
+    prefix = prefix.removesuffix("/v1").removesuffix("/api" if internal else "/v1")
     return f"{url.scheme}://{netloc}{f':{port}' if port else ''}{prefix}", internal
 
 
@@ -217,7 +242,7 @@ def _number(
         return default
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = float("nan")
     if isinstance(value, bool) or not least <= number <= most or (whole and not number.is_integer()):
         kind = "a whole number" if whole else "a number"

@@ -94,7 +94,7 @@ def _delete(operation: str, path: str, workspace_id: str | None) -> Request:
 def _scoped(operation: str, path: str, scope: str, workspace_id: str | None) -> Call[list[Row]]:
     family = check_scope(scope) == "family"
     query = (("scope", "family"),) if family else ()
-    return Call(_get(operation, path, workspace_id, query), parsers.family_rows if family else parsers.rows)
+    return Call(_get(operation, path, workspace_id, query), parsers.family_rows if family else parsers.things)
 
 
 # --- who and where ---
@@ -102,12 +102,12 @@ def _scoped(operation: str, path: str, scope: str, workspace_id: str | None) -> 
 
 def whoami(*, workspace_id: str | None = None) -> Call[Row]:
     """``workspaceId`` and ``workspaceName`` of the key. Seen in public clients, not in the vendor's contract."""
-    return Call(_get("whoami", "/v1/whoami", workspace_id), parsers.one)
+    return Call(_get("whoami", "/v1/whoami", workspace_id), parsers.whoami)
 
 
 def list_workspaces(*, workspace_id: str | None = None) -> Call[list[Row]]:
     """The workspaces that the key reaches. A careful guess: the API may answer 404."""
-    return Call(_get("listWorkspaces", "/v1/workspaces", workspace_id), parsers.rows)
+    return Call(_get("listWorkspaces", "/v1/workspaces", workspace_id), parsers.things)
 
 
 # --- banks and their data ---
@@ -120,7 +120,7 @@ def list_banks(scope: str = "self", *, workspace_id: str | None = None) -> Call[
 
 def get_bank(bank_id: str, *, workspace_id: str | None = None) -> Call[Row]:
     """One bank connection."""
-    return Call(_get("getBank", f"/v1/banks/{_id('bank_id', bank_id)}", workspace_id), parsers.one)
+    return Call(_get("getBank", f"/v1/banks/{_id('bank_id', bank_id)}", workspace_id), parsers.thing)
 
 
 def _account_path(bank_id: str, account_id: str, what: str = "") -> str:
@@ -130,13 +130,13 @@ def _account_path(bank_id: str, account_id: str, what: str = "") -> str:
 def list_accounts(bank_id: str, *, workspace_id: str | None = None) -> Call[list[Row]]:
     """Accounts of one bank connection."""
     return Call(
-        _get("listAccounts", f"/v1/banks/{_id('bank_id', bank_id)}/accounts", workspace_id), parsers.rows
+        _get("listAccounts", f"/v1/banks/{_id('bank_id', bank_id)}/accounts", workspace_id), parsers.things
     )
 
 
 def get_account(bank_id: str, account_id: str, *, workspace_id: str | None = None) -> Call[Row]:
     """One account."""
-    return Call(_get("getAccount", _account_path(bank_id, account_id), workspace_id), parsers.one)
+    return Call(_get("getAccount", _account_path(bank_id, account_id), workspace_id), parsers.thing)
 
 
 def get_balance(bank_id: str, account_id: str, *, workspace_id: str | None = None) -> Call[Row]:
@@ -221,18 +221,20 @@ def list_feeds(scope: str = "self", *, workspace_id: str | None = None) -> Call[
 
 def get_feed(feed_id: str, *, workspace_id: str | None = None) -> Call[Row]:
     """One feed."""
-    return Call(_get("getFeed", f"/v1/feeds/{_id('feed_id', feed_id)}", workspace_id), parsers.one)
+    return Call(_get("getFeed", f"/v1/feeds/{_id('feed_id', feed_id)}", workspace_id), parsers.thing)
 
 
 def create_feed(body: Row, *, workspace_id: str | None = None) -> Call[Row]:
     """Create a feed. Not to be repeated blindly: `conversations.create` is the way to call it."""
-    return Call(_write("createFeed", "POST", "/v1/feeds", workspace_id, body, repeatable=False), parsers.one)
+    return Call(
+        _write("createFeed", "POST", "/v1/feeds", workspace_id, body, repeatable=False), parsers.thing
+    )
 
 
 def update_feed(feed_id: str, body: Row, *, workspace_id: str | None = None) -> Call[Row]:
     """Replace the given fields of a feed; ``source`` and ``dataType`` cannot be changed."""
     path = f"/v1/feeds/{_id('feed_id', feed_id)}"
-    return Call(_write("updateFeed", "PUT", path, workspace_id, body), parsers.one)
+    return Call(_write("updateFeed", "PUT", path, workspace_id, body), parsers.thing)
 
 
 def delete_feed(feed_id: str, *, workspace_id: str | None = None) -> Call[None]:
@@ -256,7 +258,7 @@ def trigger_sync(
     dates = {name: day for name, day in (("startDate", first), ("endDate", last)) if day}
     body = codec.dumps(dates) if dates else None
     path = f"/v1/feeds/{_id('feed_id', feed_id)}/sync"
-    return Call(Request("triggerSync", "POST", path, (), body, workspace_id, repeatable=False), parsers.one)
+    return Call(Request("triggerSync", "POST", path, (), body, workspace_id, repeatable=False), parsers.thing)
 
 
 # --- jobs ---
@@ -268,7 +270,7 @@ def list_jobs(
     """Jobs of a feed, newest first: the newest 20 unless `limit` says otherwise."""
     query = _query([("limit", _limit(limit)), ("status", status or None)])
     return Call(
-        _get("listJobs", f"/v1/feeds/{_id('feed_id', feed_id)}/jobs", workspace_id, query), parsers.rows
+        _get("listJobs", f"/v1/feeds/{_id('feed_id', feed_id)}/jobs", workspace_id, query), parsers.things
     )
 
 
@@ -278,12 +280,12 @@ def _job_path(feed_id: str, job_id: str) -> str:
 
 def get_job(feed_id: str, job_id: str, *, workspace_id: str | None = None) -> Call[Row]:
     """One job."""
-    return Call(_get("getJob", _job_path(feed_id, job_id), workspace_id), parsers.one)
+    return Call(_get("getJob", _job_path(feed_id, job_id), workspace_id), parsers.thing)
 
 
 def cancel_job(feed_id: str, job_id: str, *, workspace_id: str | None = None) -> Call[Row]:
     """Cancel a job; the job as it is then. A second cancel answers 409 and does nothing."""
-    return Call(_delete("cancelJob", _job_path(feed_id, job_id), workspace_id), parsers.one)
+    return Call(_delete("cancelJob", _job_path(feed_id, job_id), workspace_id), parsers.thing)
 
 
 def list_all_jobs(
@@ -299,7 +301,8 @@ def list_all_jobs(
         [("scope", scope if family else None), ("limit", _limit(limit)), ("status", status or None)]
     )
     return Call(
-        _get("listAllJobs", "/v1/jobs", workspace_id, query), parsers.family_rows if family else parsers.rows
+        _get("listAllJobs", "/v1/jobs", workspace_id, query),
+        parsers.family_rows if family else parsers.things,
     )
 
 
@@ -308,7 +311,7 @@ def list_all_jobs(
 
 def list_enrichments(*, workspace_id: str | None = None) -> Call[list[Row]]:
     """Enrichments (rules, alerts, memory) of one workspace."""
-    return Call(_get("listEnrichments", "/v1/enrichments", workspace_id), parsers.rows)
+    return Call(_get("listEnrichments", "/v1/enrichments", workspace_id), parsers.things)
 
 
 def _enrichment_path(enrichment_id: str) -> str:
@@ -317,19 +320,19 @@ def _enrichment_path(enrichment_id: str) -> str:
 
 def get_enrichment(enrichment_id: str, *, workspace_id: str | None = None) -> Call[Row]:
     """One enrichment."""
-    return Call(_get("getEnrichment", _enrichment_path(enrichment_id), workspace_id), parsers.one)
+    return Call(_get("getEnrichment", _enrichment_path(enrichment_id), workspace_id), parsers.thing)
 
 
 def create_enrichment(body: Row, *, workspace_id: str | None = None) -> Call[Row]:
     """Create an enrichment. Not to be repeated blindly: `conversations.create` is the way to call it."""
     request = _write("createEnrichment", "POST", "/v1/enrichments", workspace_id, body, repeatable=False)
-    return Call(request, parsers.one)
+    return Call(request, parsers.thing)
 
 
 def update_enrichment(enrichment_id: str, body: Row, *, workspace_id: str | None = None) -> Call[Row]:
     """Replace the given fields of an enrichment."""
     return Call(
-        _write("updateEnrichment", "PUT", _enrichment_path(enrichment_id), workspace_id, body), parsers.one
+        _write("updateEnrichment", "PUT", _enrichment_path(enrichment_id), workspace_id, body), parsers.thing
     )
 
 

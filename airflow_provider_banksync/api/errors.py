@@ -75,6 +75,8 @@ def decode(call: Call[T], response: Response, *, path: str, secret: str = "") ->
         return call.parse(envelope)
     except BankSyncError as error:
         error.method, error.path, error.status = call.request.method, path, response.status
+        error.ambiguous = error.ambiguous or (response.status // 100 == 2 and not call.request.repeatable)
+        error.hide(secret)
         raise
 
 
@@ -90,6 +92,10 @@ def _error(request: Request, response: Response, envelope: Row | None, secret: s
     status = response.status
     if status // 100 == 2:
         return _bad_success(request, response, envelope, secret)
+    if status < 200:
+        return BankSyncResponseError(
+            f"the server answered {status}, which is no answer to a request.", truncated=True
+        )
     if status // 100 == 3:
         return BankSyncResponseError(
             f"the server answered {status}, a redirect, which is not followed: the key must not travel elsewhere.",

@@ -26,6 +26,30 @@ def rows(envelope: Row) -> list[Row]:
     return data
 
 
+def _identified(row: Row) -> Row:
+    if not isinstance(row.get("id"), str) or not row["id"]:
+        raise BankSyncResponseError("the answer holds an object without an id.")
+    return row
+
+
+def thing(envelope: Row) -> Row:
+    """The object in ``data``, which has an ``id``."""
+    return _identified(one(envelope))
+
+
+def things(envelope: Row) -> list[Row]:
+    """The list of objects in ``data``, each with an ``id``."""
+    return [_identified(row) for row in rows(envelope)]
+
+
+def whoami(envelope: Row) -> Row:
+    """The key's workspace."""
+    found = one(envelope)
+    if not isinstance(found.get("workspaceId"), str) or not found["workspaceId"]:
+        raise BankSyncResponseError("the answer does not say which workspace the key belongs to.")
+    return found
+
+
 def page(envelope: Row) -> Page:
     """One page: the rows in ``data``, and what ``meta`` says about the next."""
     meta = envelope.get("meta")
@@ -38,7 +62,7 @@ def page(envelope: Row) -> Page:
 
 def family_rows(envelope: Row) -> list[Row]:
     """Rows of a family listing: one that does not say whose it is must never be given to anybody."""
-    family = rows(envelope)
+    family = things(envelope)
     for row in family:
         workspace_id, portal = row.get("workspaceId"), row.get("portal")
         if not isinstance(workspace_id, str) or not workspace_id:

@@ -16,7 +16,7 @@ FIRST_WAIT = 1.0
 LONGEST_WAIT = 30.0
 #: A server may ask for more patience than a request is worth; what is beyond this is cut off.
 LONGEST_RETRY_AFTER = 120.0
-#: No single request goes on for longer than this, whatever the number of tries.
+#: No single request waits longer than this between its tries, all in all.
 LONGEST_TOTAL = 300.0
 
 

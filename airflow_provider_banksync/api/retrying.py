@@ -29,6 +29,10 @@ def settings(request: Request, max_retries: int, rng: Callable[[], float] = rand
         error = state.outcome.exception() if state.outcome else None
         return retry.wait_seconds(state.attempt_number, error, rng())
 
+    def waited_enough(state: tenacity.RetryCallState) -> bool:
+        # Only what this request waited between its tries: time in the queue of the rate budget is not its fault.
+        return state.idle_for + state.upcoming_sleep > retry.LONGEST_TOTAL
+
     def before_sleep(state: tenacity.RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         log.warning(

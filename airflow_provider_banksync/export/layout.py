@@ -6,6 +6,8 @@ import hashlib
 import re
 
 MANIFEST = "_manifest.json"
+#: The manifest that was there before, kept while files change: it knows what is to be removed.
+PREVIOUS = "_previous_manifest.json"
 _LONGEST = 100
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
 
@@ -27,6 +29,11 @@ def resource_folder(resource: str) -> str:
     return f"resource={resource}"
 
 
+def workspace_folder(workspace_id: str) -> str:
+    """Return the folder of a workspace, below the resource's."""
+    return f"workspace_id={segment(workspace_id)}"
+
+
 def part(workspace_id: str, number: int, extension: str) -> str:
     """Return the path of one file, below the resource's folder."""
-    return f"workspace_id={segment(workspace_id)}/part-{number:05d}.{extension}"
+    return f"{workspace_folder(workspace_id)}/part-{number:05d}.{extension}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import uuid
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -41,49 +42,61 @@ class ExportError(Exception):
     """The destination cannot be written."""
 
 
-def prepare(folder: ObjectStoragePath) -> None:
-    """See that files can be written below the folder, before anything is fetched.
+def prepare(folder: ObjectStoragePath, *, alone: bool = False) -> None:
+    """See that an export can be written below the folder, before anything is fetched.
 
-    :raises ExportError: naming the folder, and why.
+    :param alone: only one workspace is to be written (`own` of `write`).
+    :raises ExportError: naming the folder, and why: it cannot be written, or one workspace would change what the
+        manifest of a family's export vouches for.
     """
-    probe = folder / "_writable"
+    if alone and read_manifest(folder) is not None:
+        raise ExportError(
+            f"destination {folder} holds an export of the family: give another destination, or scope='family'."
+        )
+    probe = folder / f"_writable-{uuid.uuid4().hex}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe.write_bytes(b"")
-        probe.unlink()
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise ExportError(f"destination {folder} cannot be written: {reason}.") from error
+        probe.unlink(missing_ok=True)
+    except Exception as error:
+        raise ExportError(f"destination {folder} cannot be written: {_reason(error)}.") from error
 
 
 def write(
     folder: ObjectStoragePath,
     rows: Iterable[tuple[Owner, dict[str, Any]]],
     *,
+    own: str | None = None,
     description: dict[str, Any],
     generated_at: str,
 ) -> dict[str, Any]:
-    """Write a resource's rows below its folder, in the place of what an earlier run has left there.
+    """Write rows below a folder, in the place of what an earlier run of the same export has left there.
 
-    While files change there is no manifest: a reader who waits for one never sees half of an export. A run that finds
-    the same rows leaves every file as it is.
+    While files change there is no manifest: a reader who waits for one never sees half of an export. What the earlier
+    manifest lists and this run does not write is removed; files that no manifest ever listed are left alone. One
+    writer at a time.
 
     :param rows: each with its owner; the order is kept.
+    :param own: the one workspace whose rows these are: its folder then has a manifest of its own, and nothing outside
+        is touched. None: all workspaces of the rows, with one manifest beside their folders.
     :param description: goes to the manifest's head (resource, scope, ...).
     :return: the manifest.
-    :raises ExportError: a file could not be written; the manifest is then missing, or still the earlier one.
+    :raises ExportError: a file could not be written; there is no manifest then, and running it again mends it.
     """
-    grouped: dict[Owner, list[dict[str, Any]]] = {}
+    names: dict[str, str | None] = {}
+    grouped: dict[str, list[dict[str, Any]]] = {}
     for owner, row in rows:
-        grouped.setdefault(owner, []).append(row)
-    contents = {
-        layout.part(owner.workspace_id, 0, jsonl.EXTENSION): (owner, jsonl.encode(owned), len(owned))
-        for owner, owned in sorted(grouped.items(), key=lambda item: item[0].workspace_id)
-    }
-    files = [
-        File(path, count, len(body), hashlib.sha256(body).hexdigest(), owner.workspace_id, owner.portal)
-        for path, (owner, body, count) in contents.items()
-    ]
+        names[owner.workspace_id] = names.get(owner.workspace_id) or owner.portal
+        grouped.setdefault(owner.workspace_id, []).append(row)
+    contents: dict[str, bytes] = {}
+    files: list[File] = []
+    for workspace_id in sorted(grouped):
+        path = layout.part(workspace_id, 0, jsonl.EXTENSION)
+        body = contents[path] = jsonl.encode(grouped[workspace_id])
+        digest = hashlib.sha256(body).hexdigest()
+        files.append(
+            File(path, len(grouped[workspace_id]), len(body), digest, workspace_id, names[workspace_id])
+        )
     manifest = {
         "format_version": FORMAT_VERSION,
         **description,
@@ -94,54 +107,68 @@ def write(
         "unavailable": [],
     }
     try:
-        _publish(folder, {path: body for path, (_, body, _) in contents.items()}, files, manifest)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise ExportError(f"destination {folder} could not be written: {reason}.") from error
+        if own is None:
+            _publish(folder, contents, manifest)
+        else:
+            _publish_one(folder, own, contents, manifest)
+    except Exception as error:
+        raise ExportError(f"destination {folder} could not be written: {_reason(error)}.") from error
     return manifest
 
 
-def read_manifest(folder: ObjectStoragePath) -> dict[str, Any] | None:
-    """Return the manifest of a resource's folder; None when there is none that can be read."""
+def read_manifest(folder: ObjectStoragePath, name: str = layout.MANIFEST) -> dict[str, Any] | None:
+    """Return the manifest of a folder; None when there is none that can be read."""
     try:
-        manifest = json.loads((folder / layout.MANIFEST).read_bytes())
+        manifest = json.loads((folder / name).read_bytes())
     except (OSError, ValueError):
         return None
     return manifest if isinstance(manifest, dict) else None
 
 
-def _publish(
-    folder: ObjectStoragePath, contents: dict[str, bytes], files: list[File], manifest: dict[str, Any]
-) -> None:
-    present = _files_below(folder)
-    digests = _digests(read_manifest(folder))
-    changed = [
-        file
-        for file in files
-        if file.path not in present
-        or digests.get(file.path) != file.sha256
-        or (folder / file.path).stat().st_size != file.bytes
-    ]
-    stale = present - set(contents)
-    if changed or stale:
-        (folder / layout.MANIFEST).unlink(missing_ok=True)
-    for file in changed:
-        target = folder / file.path
+def _publish(folder: ObjectStoragePath, contents: dict[str, bytes], manifest: dict[str, Any]) -> None:
+    listed = _paths(read_manifest(folder)) | _paths(read_manifest(folder, layout.PREVIOUS))
+    known = {"files": [{"path": path} for path in sorted(listed | set(contents))]}
+    (folder / layout.PREVIOUS).write_bytes(json.dumps(known).encode())
+    (folder / layout.MANIFEST).unlink(missing_ok=True)
+    for path, body in contents.items():
+        target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(contents[file.path])
-    for path in sorted(stale):
+        # A workspace that was exported alone has a manifest of its own, which is not true any more.
+        (target.parent / layout.MANIFEST).unlink(missing_ok=True)
+        target.write_bytes(body)
+    for path in sorted(listed - set(contents)):
         (folder / path).unlink(missing_ok=True)
     (folder / layout.MANIFEST).write_bytes(json.dumps(manifest, ensure_ascii=False, indent=2).encode())
+    (folder / layout.PREVIOUS).unlink(missing_ok=True)
 
 
-def _digests(manifest: dict[str, Any] | None) -> dict[str, str]:
-    """Return the SHA-256 of each file that an earlier manifest lists; a damaged manifest lists none."""
+def _publish_one(
+    folder: ObjectStoragePath, own: str, contents: dict[str, bytes], manifest: dict[str, Any]
+) -> None:
+    """Publish one workspace in its own folder; the manifest's paths are relative to that."""
+    below = layout.workspace_folder(own)
+    inside = {path.removeprefix(f"{below}/"): body for path, body in contents.items()}
+    manifest["files"] = [
+        {**file, "path": file["path"].removeprefix(f"{below}/")} for file in manifest["files"]
+    ]
+    (folder / below).mkdir(parents=True, exist_ok=True)
+    _publish(folder / below, inside, manifest)
+
+
+def _paths(manifest: dict[str, Any] | None) -> set[str]:
+    """Return the files that a manifest lists; a damaged one lists none, and none leads out of the folder."""
     files = (manifest or {}).get("files")
-    entries = [file for file in files if isinstance(file, dict)] if isinstance(files, list) else []
-    return {str(file.get("path")): str(file.get("sha256")) for file in entries}
+    entries = (
+        [file.get("path") for file in files if isinstance(file, dict)] if isinstance(files, list) else []
+    )
+    return {path for path in entries if isinstance(path, str) and _ours(path)}
 
 
-def _files_below(folder: ObjectStoragePath) -> set[str]:
-    """Return the files that an export has left below the folder, relative to it; others are none of our business."""
-    found = folder.glob("workspace_id=*/part-*")
-    return {"/".join(path.parts[-2:]) for path in found}
+def _ours(path: str) -> bool:
+    *folders, name = path.split("/")
+    inside = all(folder.startswith("workspace_id=") for folder in folders) and len(folders) <= 1
+    return inside and name.startswith("part-") and "\\" not in path
+
+
+def _reason(error: Exception) -> str:
+    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).rstrip(".")

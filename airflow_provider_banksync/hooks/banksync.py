@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from airflow.providers.common.compat.sdk import BaseHook
+from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 
+from airflow_provider_banksync.api import endpoints
 from airflow_provider_banksync.api.config import ClientConfig
-from airflow_provider_banksync.exceptions import BankSyncError, BankSyncPermissionError
+from airflow_provider_banksync.exceptions import BankSyncConfigError, BankSyncError, BankSyncPermissionError
 from airflow_provider_banksync.hooks.banks import BankMethods
 from airflow_provider_banksync.hooks.feeds import FeedMethods
 from airflow_provider_banksync.hooks.workspaces import WorkspaceMethods
 
 if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Connection
+
     from airflow_provider_banksync.api.aio import AsyncClient
     from airflow_provider_banksync.api.client import Client
     from airflow_provider_banksync.api.conversations import Conversation
     from airflow_provider_banksync.api.messages import Call
 
 _T = TypeVar("_T")
+
+#: How long a killed task may take over its last request (seconds).
+QUICK_TIMEOUT = 5.0
 
 
 class BankSyncHook(WorkspaceMethods, BankMethods, FeedMethods, BaseHook):
@@ -79,19 +86,27 @@ class BankSyncHook(WorkspaceMethods, BankMethods, FeedMethods, BaseHook):
     def get_config(self) -> ClientConfig:
         """Read the connection.
 
-        :raises BankSyncConfigError: naming the field that is missing or wrong.
+        :raises BankSyncConfigError: there is none, or naming the field that is missing or wrong.
         """
-        connection = self.get_connection(self.banksync_conn_id)
-        return self._config(connection, connection.extra_dejson)
+        try:
+            return self._config(self.get_connection(self.banksync_conn_id))
+        except AirflowNotFoundException as error:
+            raise self._no_connection() from error
 
-    def _config(self, connection: Any, extra: dict[str, Any]) -> ClientConfig:
+    def _no_connection(self) -> BankSyncConfigError:
+        return BankSyncConfigError(
+            f"there is no connection {self.banksync_conn_id!r}.",
+            hint="Add one of type banksync, or give banksync_conn_id.",
+        )
+
+    def _config(self, connection: Connection) -> ClientConfig:
         config = ClientConfig.from_connection(
             conn_id=self.banksync_conn_id,
             host=connection.host,
             port=connection.port,
             schema=connection.schema,
             password=connection.password,
-            extra=extra,
+            extra=connection.extra,
         )
         return config.for_workspace(self.workspace_id)
 
@@ -108,11 +123,30 @@ class BankSyncHook(WorkspaceMethods, BankMethods, FeedMethods, BaseHook):
 
         The connection is read without blocking the loop.
         """
-        from airflow_provider_banksync.api.aio import AsyncClient
-        from airflow_provider_banksync.compat import get_async_connection_and_extra
+        from airflow.providers.common.compat.connection import get_async_connection
 
-        connection, extra = await get_async_connection_and_extra(self.banksync_conn_id)
-        return AsyncClient(self._config(connection, extra))
+        from airflow_provider_banksync.api.aio import AsyncClient
+
+        try:
+            connection = await get_async_connection(self.banksync_conn_id)
+        except AirflowNotFoundException as error:
+            raise self._no_connection() from error
+        return AsyncClient(self._config(connection))
+
+    def own_workspace_id(self) -> str:
+        """Return the workspace that this hook addresses: its own, the connection's, or else the key's (one request)."""
+        return self.get_conn().config.workspace_id or str(self.whoami()["workspaceId"])
+
+    def cancel_job_quickly(self, feed_id: str, job_id: str) -> None:
+        """Ask once, and for a few seconds at most, to cancel a job: for a task that is being killed.
+
+        Neither waits in the rate budget nor tries again.
+        """
+        from airflow_provider_banksync.api.client import Client
+
+        config = replace(self.get_conn().config, timeout=QUICK_TIMEOUT, max_retries=0)
+        with Client(config, in_budget=False) as client:
+            client.send(endpoints.cancel_job(feed_id, job_id))
 
     def close(self) -> None:
         """Close the connections that are kept open; the hook can be used again."""

@@ -56,7 +56,7 @@ def _jobs(hook: BankSyncHook, scope: str) -> list[Row]:
 def _enrichments(hook: BankSyncHook, scope: str) -> list[Row]:
     if scope == "self":
         return hook.list_enrichments()
-    parent: Row = {"workspaceId": hook.whoami()["workspaceId"], "portal": None}
+    parent: Row = {"workspaceId": hook.own_workspace_id(), "portal": None}
     portals = [
         {"workspaceId": portal["id"], "portal": {"id": portal["id"], "name": portal.get("name")}}
         for portal in hook.list_portals()

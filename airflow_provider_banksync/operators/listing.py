@@ -10,7 +10,7 @@ from airflow_provider_banksync.exceptions import BankSyncConfigError
 from airflow_provider_banksync.task import BankSyncTaskMixin, for_xcom, permanent_errors_fail
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from airflow.providers.common.compat.sdk import Context
 
@@ -33,7 +33,7 @@ class BankSyncListOperator(BankSyncTaskMixin, BaseOperator):
     :param scope: ``self``: of this workspace. ``family``: of this one and all its portals; each row then has
         ``workspaceId`` and ``portal`` (None for the parent's own) (templated).
     :param where: keep the rows whose field has this value, or one of these where a list is given; a dot reaches
-        inside (``portal.name``) (templated).
+        inside (``portal.name``) (templated). A field that no row has is an error.
     :param fields: keep these fields only; or ``{"name in the result": "name in the row"}`` (templated). A field that
         a row does not have is None there; one that no row has is an error.
     :param max_xcom_bytes: a larger result fails the task, rather than weigh on Airflow's database.
@@ -78,7 +78,9 @@ class BankSyncListOperator(BankSyncTaskMixin, BaseOperator):
         from airflow_provider_banksync.hooks import listings
 
         with permanent_errors_fail():
+            _check_shape(self.where, self.fields)
             rows = listings.fetch(self.hook, self.resource, self.scope)
+            _check_known("where", rows, self.where or {})
             kept = [row for row in rows if _matches(row, self.where or {})]
             result = _shape(kept, self.fields)
             size = len(codec.dumps(result))
@@ -111,14 +113,30 @@ def _matches(row: dict[str, Any], where: Mapping[str, Any]) -> bool:
     return all(one(field, wanted) for field, wanted in where.items())
 
 
+def _check_shape(where: object, fields: object) -> None:
+    if where is not None and not isinstance(where, dict):
+        raise BankSyncConfigError(f"where must be a dict of fields and their values, not {where!r}.")
+    if fields is not None and (not isinstance(fields, (list, tuple, dict)) or not fields):
+        raise BankSyncConfigError(
+            f"fields must be a list of names, or a dict of new and old names, not {fields!r}."
+        )
+
+
+def _check_known(argument: str, rows: list[dict[str, Any]], fields: Iterable[str]) -> None:
+    """Refuse a field that no row has: it is a slip, and would quietly give nothing."""
+    unknown = [field for field in fields if rows and not any(_has(row, field) for row in rows)]
+    if unknown:
+        there = ", ".join(sorted({name for row in rows for name in row}))
+        raise BankSyncConfigError(
+            f"{argument} names {', '.join(unknown)}, which no row has; there are: {there}."
+        )
+
+
 def _shape(
     rows: list[dict[str, Any]], fields: Sequence[str] | Mapping[str, str] | None
 ) -> list[dict[str, Any]]:
     if fields is None:
         return rows
     names = dict(fields) if hasattr(fields, "keys") else {field: field for field in fields}
-    unknown = [field for field in names.values() if rows and not any(_has(row, field) for row in rows)]
-    if unknown:
-        there = ", ".join(sorted({name for row in rows for name in row}))
-        raise BankSyncConfigError(f"fields names {', '.join(unknown)}, which no row has; there are: {there}.")
+    _check_known("fields", rows, names.values())
     return [{out: _value(row, field) for out, field in names.items()} for row in rows]

@@ -20,10 +20,11 @@ from airflow_provider_banksync.task import (
     permanent_errors_fail,
     progress_log,
     require_id,
+    seconds,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from airflow.providers.common.compat.sdk import Context
 
@@ -33,6 +34,8 @@ IF_RUNNING = ("attach", "wait", "skip", "fail")
 DEFERRAL_GRACE = 600
 #: How often a sync is asked for when each time a job runs that has ended when we look for it.
 _STARTS = 5
+#: Seconds before the next time; they grow by as much each time.
+_SETTLE = 1.0
 
 
 class BankSyncTriggerSyncOperator(BankSyncTaskMixin, BaseOperator):
@@ -82,9 +85,9 @@ class BankSyncTriggerSyncOperator(BankSyncTaskMixin, BaseOperator):
         if_running: str = "attach",
         wait_for_completion: bool = True,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
-        poll_interval: float = 5,
-        max_poll_interval: float = 60,
-        timeout: float = 3600,
+        poll_interval: float | timedelta = 5,
+        max_poll_interval: float | timedelta = 60,
+        timeout: float | timedelta = 3600,
         cancel_on_kill: bool = True,
         cancel_on_timeout: bool = True,
         fail_on_job_errors: bool = False,
@@ -106,13 +109,15 @@ class BankSyncTriggerSyncOperator(BankSyncTaskMixin, BaseOperator):
         self.if_running = if_running
         self.wait_for_completion = wait_for_completion
         self.deferrable = deferrable
-        self.poll_interval = poll_interval
-        self.max_poll_interval = max_poll_interval
-        self.timeout = timeout
+        self.poll_interval = seconds("poll_interval", poll_interval, least=0.01)
+        self.max_poll_interval = seconds("max_poll_interval", max_poll_interval, least=0.01)
+        self.timeout = seconds("timeout", timeout)
         self.cancel_on_kill = cancel_on_kill
         self.cancel_on_timeout = cancel_on_timeout
         self.fail_on_job_errors = fail_on_job_errors
-        self._waiting_for: tuple[str, str] | None = None
+        #: The job that is to be cancelled if the task is killed now.
+        self._ours: tuple[str, str] | None = None
+        self._killed = False
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Start or join a sync and wait for it, here or on the triggerer."""
@@ -125,8 +130,8 @@ class BankSyncTriggerSyncOperator(BankSyncTaskMixin, BaseOperator):
         from airflow_provider_banksync.triggers.job import job_of_event
 
         with permanent_errors_fail():
-            job = job_of_event(event)
-            return self._sync(context, require_id("feed_id", job.get("feedId")), deadline=event["deadline"])
+            job_of_event(event)
+            return self._sync(context, event["feed_id"], deadline=event["deadline"])
 
     def execute_complete(self, context: Context, event: Any) -> dict[str, Any]:
         """Come back from the triggerer when our job has ended, or the time."""
@@ -141,10 +146,11 @@ class BankSyncTriggerSyncOperator(BankSyncTaskMixin, BaseOperator):
             return self._finish(job)
 
     def on_kill(self) -> None:
-        """Cancel the job that the killed task waits for; does not wait for the cancellation."""
-        if self._waiting_for is not None and self.cancel_on_kill:
-            feed_id, job_id = self._waiting_for
-            self._cancel(feed_id, job_id, "the task was killed")
+        """Cancel the job that the killed task has started or joined: one quick request, and no waiting for it."""
+        self._killed = True
+        if self._ours is not None and self.cancel_on_kill:
+            feed_id, job_id = self._ours
+            self._cancel(feed_id, job_id, "the task was killed", self.hook.cancel_job_quickly)
 
     def _resolve_feed(self) -> str:
         if self.feed_name is None:
@@ -154,7 +160,9 @@ class BankSyncTriggerSyncOperator(BankSyncTaskMixin, BaseOperator):
         return require_id("id of the feed", feed["id"])
 
     def _sync(self, context: Context, feed_id: str, deadline: float) -> dict[str, Any]:
-        for _ in range(_STARTS):
+        for attempt in range(_STARTS):
+            if attempt:
+                time.sleep(_SETTLE * attempt)
             try:
                 job = self.hook.trigger_sync(feed_id, self.from_date or None, self.to_date or None)
             except BankSyncConflictError as error:
@@ -162,19 +170,34 @@ class BankSyncTriggerSyncOperator(BankSyncTaskMixin, BaseOperator):
                 if running is None:
                     continue
                 if not self._joins(running, error):
-                    self._wait(running, deadline, "execute_after_running", ours=False)
+                    self._wait(feed_id, running, deadline, "execute_after_running")
                     continue
                 job = running
                 self.log.info("Joined job %s of feed %s, which runs already.", job["id"], feed_id)
             else:
                 self.log.info("Started job %s of feed %s.", job["id"], feed_id)
-            context["ti"].xcom_push(key="job_id", value=job["id"])
-            if not self.wait_for_completion:
-                return for_xcom(job)  # type: ignore[no-any-return]  # a dict stays a dict
-            return self._finish(self._wait(job, deadline, "execute_complete", ours=True))
+            return self._follow(context, feed_id, job, deadline)
         raise BankSyncError(
             f"feed {feed_id} had another job running each of {_STARTS} times that a sync was asked for."
         )
+
+    def _follow(self, context: Context, feed_id: str, job: dict[str, Any], deadline: float) -> dict[str, Any]:
+        """See our job to its end, or to the triggerer."""
+        self._ours = (feed_id, job["id"])
+        if self._killed:  # while it was being started, when nobody knew its id
+            self.on_kill()
+        context["ti"].xcom_push(key="job_id", value=job["id"])
+        if not self.wait_for_completion:
+            self._ours = None
+            return for_xcom(job)  # type: ignore[no-any-return]  # a dict stays a dict
+        try:
+            ended = self._wait(feed_id, job, deadline, "execute_complete")
+        except BankSyncJobTimeoutError:
+            self._ours = None
+            self._cancel_late(feed_id, job["id"])
+            raise
+        self._ours = None
+        return self._finish(ended)
 
     def _running_job(self, feed_id: str) -> dict[str, Any] | None:
         from airflow_provider_banksync.api.jobs import is_active
@@ -196,32 +219,23 @@ class BankSyncTriggerSyncOperator(BankSyncTaskMixin, BaseOperator):
         )
         return False
 
-    def _wait(self, job: dict[str, Any], deadline: float, method_name: str, *, ours: bool) -> dict[str, Any]:
+    def _wait(self, feed_id: str, job: dict[str, Any], deadline: float, method_name: str) -> dict[str, Any]:
         from airflow_provider_banksync.api.jobs import is_ended
 
         if is_ended(job):
             return job
-        feed_id, job_id = str(job.get("feedId")), str(job["id"])
         if self.deferrable:
-            self._defer(feed_id, job_id, deadline, method_name, ours=ours)
-        self._waiting_for = (feed_id, job_id) if ours else None
-        try:
-            return self.hook.wait_for_job(
-                feed_id,
-                job_id,
-                max(0.0, deadline - time.time()),
-                self.poll_interval,
-                max_poll_interval=self.max_poll_interval,
-                on_progress=progress_log(self.log),
-            )
-        except BankSyncJobTimeoutError:
-            if ours:
-                self._cancel_late(feed_id, job_id)
-            raise
-        finally:
-            self._waiting_for = None
+            self._defer(feed_id, job["id"], deadline, method_name)
+        return self.hook.wait_for_job(
+            feed_id,
+            job["id"],
+            max(0.0, deadline - time.time()),
+            self.poll_interval,
+            max_poll_interval=self.max_poll_interval,
+            on_progress=progress_log(self.log),
+        )
 
-    def _defer(self, feed_id: str, job_id: str, deadline: float, method_name: str, *, ours: bool) -> None:
+    def _defer(self, feed_id: str, job_id: str, deadline: float, method_name: str) -> None:
         from airflow_provider_banksync.triggers.job import BankSyncJobTrigger
 
         self.defer(
@@ -233,7 +247,7 @@ class BankSyncTriggerSyncOperator(BankSyncTaskMixin, BaseOperator):
                 workspace_id=self.workspace_id or None,
                 poll_interval=self.poll_interval,
                 max_poll_interval=self.max_poll_interval,
-                cancel_on_kill=self.cancel_on_kill and ours,
+                cancel_on_kill=self.cancel_on_kill and self._ours is not None,
             ),
             method_name=method_name,
             timeout=timedelta(seconds=max(0.0, deadline - time.time()) + DEFERRAL_GRACE),
@@ -250,12 +264,12 @@ class BankSyncTriggerSyncOperator(BankSyncTaskMixin, BaseOperator):
 
     def _cancel_late(self, feed_id: str, job_id: str) -> None:
         if self.cancel_on_timeout:
-            self._cancel(feed_id, job_id, "it took too long")
+            self._cancel(feed_id, job_id, "it took too long", self.hook.cancel_job)
 
-    def _cancel(self, feed_id: str, job_id: str, why: str) -> None:
+    def _cancel(self, feed_id: str, job_id: str, why: str, cancel: Callable[[str, str], Any]) -> None:
         """Cancel as well as can be: whatever comes of it, the task ends for its own reason."""
         try:
-            self.hook.cancel_job(feed_id, job_id)
+            cancel(feed_id, job_id)
         except BankSyncError as error:
             self.log.warning("Could not cancel job %s of feed %s: %s", job_id, feed_id, error)
         else:

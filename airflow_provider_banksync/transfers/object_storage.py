@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 class BankSyncToObjectStorageOperator(BankSyncTaskMixin, BaseOperator):
     """Write a listing to files, one folder per workspace, with a manifest.
 
-    ``<destination>/resource=<resource>/workspace_id=<id>/part-00000.jsonl``, and beside the workspaces' folders
-    ``_manifest.json``, which is written last and lists every file with its rows, bytes, SHA-256 and owner. What is in
-    the manifest is complete. Running it again leaves the same files, and removes those of workspaces that have no
-    rows any more.
+    ``<destination>/resource=<resource>/workspace_id=<id>/part-00000.jsonl``. The manifest, ``_manifest.json``, is
+    written last and lists every file with its rows, bytes, SHA-256 and owner: what is in it is complete. With
+    ``scope="family"`` it is beside the workspaces' folders; with ``scope="self"`` it is inside the one folder that is
+    written, so that one task per workspace (``.expand(workspace_id=...)``) does not touch what another one wrote.
+
+    Running it again leaves the same files, and removes what its earlier manifest lists and is gone.
 
     Returns a summary: ``manifest`` (its URL), ``rows``, ``files``, ``workspaces`` (how many have rows).
 
@@ -80,18 +82,21 @@ class BankSyncToObjectStorageOperator(BankSyncTaskMixin, BaseOperator):
             listings.check_resource(self.resource, self.scope)
             folder = self._destination() / layout.resource_folder(self.resource)
             try:
-                listing.prepare(folder)
+                listing.prepare(folder, alone=self.scope == "self")
             except listing.ExportError as error:
                 raise AirflowFailException(str(error)) from error
             rows = listings.fetch(self.hook, self.resource, self.scope)
+            own = None if self.scope == "family" else self.hook.own_workspace_id()
             manifest = listing.write(
                 folder,
-                self._owned(rows),
+                _owned(rows, own),
+                own=own,
                 description={"resource": self.resource, "scope": self.scope},
                 generated_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             )
         workspaces = len({file["workspace_id"] for file in manifest["files"]})
-        url = str(folder / layout.MANIFEST)
+        place = folder if own is None else folder / layout.workspace_folder(own)
+        url = str(place / layout.MANIFEST)
         self.log.info("%d %s of %d workspaces: %s", manifest["rows"], self.resource, workspaces, url)
         return {
             "manifest": url,
@@ -102,7 +107,8 @@ class BankSyncToObjectStorageOperator(BankSyncTaskMixin, BaseOperator):
 
     def _destination(self) -> ObjectStoragePath:
         destination = self.destination
-        if not isinstance(destination, str) or not destination.strip() or destination == "None":
+        place = destination.split("://")[-1].strip("/ ") if isinstance(destination, str) else ""
+        if place in ("", "None"):
             raise BankSyncConfigError(
                 f"destination is {destination!r}; it must be the URL of a folder.",
                 hint="For example file:///data/lake or s3://bucket/prefix. If it is a template, look at what it gave.",
@@ -112,14 +118,13 @@ class BankSyncToObjectStorageOperator(BankSyncTaskMixin, BaseOperator):
         except (ValueError, ImportError) as error:
             raise BankSyncConfigError(f"destination {destination!r} cannot be used: {error}.") from error
 
-    def _owned(self, rows: list[dict[str, Any]]) -> Iterator[tuple[Owner, dict[str, Any]]]:
-        """Give each row its owner: its own word in a family listing, the workspace that was asked in any other."""
-        from airflow_provider_banksync.export.listing import Owner
 
-        if self.scope == "family":
-            for row in rows:
-                yield Owner(row["workspaceId"], (row.get("portal") or {}).get("name")), row
-        elif rows:
-            asked = Owner(self.hook.whoami()["workspaceId"])
-            for row in rows:
-                yield asked, row
+def _owned(rows: list[dict[str, Any]], own: str | None) -> Iterator[tuple[Owner, dict[str, Any]]]:
+    """Give each row its owner: its own word in a family listing, the workspace that was asked (`own`) in any other."""
+    from airflow_provider_banksync.export.listing import Owner
+
+    for row in rows:
+        if own is None:
+            yield Owner(row["workspaceId"], (row.get("portal") or {}).get("name")), row
+        else:
+            yield Owner(own), row

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_banksync.compat import BaseTrigger, TriggerEvent
@@ -76,6 +78,10 @@ class BankSyncJobTrigger(BaseTrigger):
         """Wait, and yield the one event."""
         from airflow_provider_banksync.exceptions import BankSyncError, BankSyncJobTimeoutError
 
+        # The first trigger of a triggerer loads the client: in a thread, because that takes longer than the loop may
+        # stand still.
+        await asyncio.to_thread(import_module, "airflow_provider_banksync.hooks.banksync")
+        await asyncio.to_thread(import_module, "airflow_provider_banksync.api.aio")
         try:
             event = self._event("ended", job=await self._wait())
         except BankSyncJobTimeoutError as error:

@@ -51,8 +51,8 @@ def ok(data: Any, status: int = 200, **headers: str) -> bytes:
 class ScriptedServer:
     """Answers the n-th request with the n-th entry of its script, and remembers what was asked."""
 
-    script: list[Answer] = field(default_factory=list)
-    seen: list[Seen] = field(default_factory=list)
+    script: list[Answer] = field(default_factory=list, repr=False)
+    seen: list[Seen] = field(default_factory=list, repr=False)
 
     def __post_init__(self) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0))

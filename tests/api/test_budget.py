@@ -25,13 +25,15 @@ if TYPE_CHECKING:
     from tests.api.conftest import Face, ScriptedServer
 
 
+#: Requests that have their moment; one that is given up would give it back.
+_taken: list[Any] = []
+
+
 def take(of: RateBudget, clock: Clock) -> float:
     """Take one request without letting time pass; the moment that it is sent at."""
-    moment = clock.now
-    for wait in of.waits():
-        moment += wait
-        break
-    return moment
+    waits = of.waits()
+    _taken.append(waits)
+    return clock.now + next(waits)
 
 
 @given(
@@ -83,13 +85,47 @@ def test_those_who_slept_through_a_refusal_do_not_come_back_in_step() -> None:
     assert other - one == pytest.approx(0.8 * budget.SPREAD * 60)
 
 
-def test_a_second_refusal_in_the_same_pause_changes_nothing() -> None:
+def test_many_refusals_of_one_moment_count_once() -> None:
     clock = Clock()
     of = RateBudget(10, 60.0, clock=clock)
-    of.refused(5.0)
-    of.refused(5.0)
+    for _ in range(100):
+        of.refused(5.0)
+        clock.now += 0.001
     clock.now += 5.001
     assert sum(take(of, clock) < clock.now + 1 for _ in range(12)) == 9
+
+
+@pytest.mark.parametrize("asked", [86_400.0, 10.0**300, float("inf")])
+def test_a_server_cannot_stop_everything(asked: float) -> None:
+    clock = Clock()
+    of = RateBudget(10, 60.0, clock=clock)
+    of.refused(asked)
+    assert take(of, clock) - clock.now <= 121
+
+
+def test_what_nobody_waits_for_any_more_is_given_back() -> None:
+    clock = Clock()
+    of = RateBudget(10, 60.0, clock=clock)
+    for _ in range(10):
+        take(of, clock)
+    waiting = [of.waits() for _ in range(100)]
+    assert [next(waits) for waits in waiting][-1] == pytest.approx(10 * (60 + MARGIN), abs=0.1)
+    for waits in waiting:
+        waits.close()
+    assert take(of, clock) - clock.now == pytest.approx(60.25, abs=0.01)
+
+
+def test_a_forked_process_begins_anew() -> None:
+    import os
+
+    config = ClientConfig(secret="bsk_fork")
+    of = budget_for(config)
+    with budget._budgets_lock, of._lock:  # as if a thread of the parent were in the middle of it
+        child = os.fork()
+        if child == 0:
+            fresh = budget_for(config)
+            os._exit(0 if fresh is not of and next(fresh.waits()) == 0.0 else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_one_budget_for_a_key_in_a_process() -> None:
@@ -97,7 +133,6 @@ def test_one_budget_for_a_key_in_a_process() -> None:
     assert budget_for(one) is budget_for(ClientConfig(secret="bsk_one", workspace_id="b"))
     assert budget_for(one) is not budget_for(ClientConfig(secret="bsk_two"))
     assert budget_for(one) is not budget_for(ClientConfig(secret="bsk_one", rate_limit=500))
-    assert Client(one)._budget is AsyncClient(one)._budget
 
 
 def test_a_refusal_that_happens_all_the_same_is_told_to_the_budget(

@@ -48,7 +48,7 @@ def test_an_incremental_sync_has_no_body(face: Face, server: ScriptedServer, con
 
 
 def test_a_gzip_body_is_unpacked(face: Face, server: ScriptedServer, config: ClientConfig) -> None:
-    body = gzip.compress(b'{"success": true, "data": [{"amount": 12.50}]}')
+    body = gzip.compress(b'{"success": true, "data": [{"id": "1", "amount": 12.50}]}')
     server.script = [reply(200, body, Content_Encoding="gzip")]
     assert str(face.run(config, endpoints.list_feeds())[0]["amount"]) == "12.50"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from typing import Any
 
@@ -20,9 +21,12 @@ def config(**fields: Any) -> ClientConfig:
         "port": None,
         "schema": None,
         "password": KEY,
-        "extra": {},
+        "extra": None,
     }
-    return ClientConfig.from_connection(**{**given, **fields})
+    given.update(fields)
+    if isinstance(given["extra"], dict):
+        given["extra"] = json.dumps(given["extra"])
+    return ClientConfig.from_connection(**given)
 
 
 @pytest.mark.parametrize(
@@ -54,6 +58,7 @@ def test_base_url_forms(fields: dict[str, Any], expected: str) -> None:
     ("host", "base", "path"),
     [
         ("https://internal-api.banksync.io/api", "https://internal-api.banksync.io", "/api/feeds"),
+        ("internal-api.banksync.io/v1", "https://internal-api.banksync.io", "/api/feeds"),
         ("internal-api.banksync.io", "https://internal-api.banksync.io", "/api/feeds"),
         ("http://127.0.0.1:1/api/", "http://127.0.0.1:1", "/api/feeds"),
         ("http://127.0.0.1:1/v1/", "http://127.0.0.1:1", "/v1/feeds"),
@@ -83,6 +88,11 @@ def test_surfaces(host: str, base: str, path: str) -> None:
         ({"host": "api.banksync.io:port"}, "field Host"),
         ({"host": "api banksync"}, "field Host"),
         ({"schema": "nonsense"}, "field Schema"),
+        ({"extra": '{"workspace_id": "w1"'}, "Extra is not a JSON object"),
+        ({"extra": "[1]"}, "Extra is not a JSON object"),
+        ({"extra": "5"}, "Extra is not a JSON object"),
+        ({"extra": {"timeout": 10**400}}, "timeout in the field Extra"),
+        ({"extra": {"workspace_id": "None"}}, "workspace_id must be"),
         ({"extra": {"auth": "basic"}}, "auth in the field Extra"),
         ({"extra": {"auth": "bearer"}, "password": "eyJ"}, "needs workspace_id"),
         ({"extra": {"workspace_id": 7}}, "workspace_id in the field Extra"),

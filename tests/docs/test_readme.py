@@ -7,15 +7,19 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from airflow_provider_banksync.hooks.banksync import BankSyncHook
 from airflow_provider_banksync.provider_info import CONN_FIELDS, get_provider_info
-from airflow_provider_banksync.sandbox import BankSyncSandbox
 from tests.conftest import ROOT
 from tests.hooks.test_hook import truth
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from airflow_provider_banksync.sandbox import BankSyncSandbox
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 

@@ -33,7 +33,7 @@ def tree(folder: Path) -> dict[str, bytes]:
 
 
 def write(folder: Path, rows: Rows, at: str = "2026-01-01T00:00:00+00:00") -> dict[str, Any]:
-    target = ObjectStoragePath(folder.as_uri())
+    target = ObjectStoragePath(f"file://{folder}")
     listing.prepare(target)
     return listing.write(target, rows, description={"resource": "accounts"}, generated_at=at)
 
@@ -72,10 +72,15 @@ def test_a_second_run_leaves_the_same_files(tmp_path: Path) -> None:
     rows: Rows = [(A, row(1)), (B, row(2))]
     write(tmp_path, rows)
     first = tree(tmp_path)
-    stamps = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("part-*")}
     write(tmp_path, rows)
     assert tree(tmp_path) == first
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("part-*")} == stamps
+
+
+def test_two_names_of_one_workspace_lose_no_row(tmp_path: Path) -> None:
+    manifest = write(tmp_path, [(Owner("w", None), row(1)), (Owner("w", "New"), row(2))])
+    assert manifest["rows"] == 2
+    assert (manifest["files"][0]["rows"], manifest["files"][0]["portal"]) == (2, "New")
+    assert tree(tmp_path)["workspace_id=w/part-00000.jsonl"].count(b"\n") == 2
 
 
 def test_what_is_gone_is_removed_and_what_is_not_ours_stays(tmp_path: Path) -> None:
@@ -109,17 +114,80 @@ def test_a_damaged_manifest_is_no_obstacle(tmp_path: Path, before: bytes) -> Non
     assert json.loads((tmp_path / "_manifest.json").read_bytes()) == manifest
 
 
-def test_while_files_change_there_is_no_manifest(tmp_path: Path, mocker: Any) -> None:
+def test_a_run_that_breaks_off_leaves_no_manifest_and_the_next_one_mends_it(
+    tmp_path: Path, mocker: Any
+) -> None:
     write(tmp_path, [(A, row(1)), (B, row(2))])
-    before = tree(tmp_path)
     target = ObjectStoragePath(tmp_path.as_uri())
-    writes = mocker.patch.object(
-        type(target / "x"), "write_bytes", side_effect=OSError(28, "No space left on device")
-    )
+    kind = type(target / "x")
+    real = kind.write_bytes
+
+    def full(self: Any, data: bytes) -> int:
+        if "workspace_id=ws-C" in str(self):
+            raise OSError(28, "No space left on device")
+        return int(real(self, data))
+
+    broken = mocker.patch.object(kind, "write_bytes", full)
     with pytest.raises(listing.ExportError, match="No space left"):
-        listing.write(target, [(A, row(7)), (B, row(2))], description={}, generated_at="now")
-    assert writes.call_count == 1
-    assert set(tree(tmp_path)) == set(before) - {"_manifest.json"}
+        listing.write(target, [(A, row(7)), (Owner("ws-C"), row(3))], description={}, generated_at="now")
+    assert "_manifest.json" not in tree(tmp_path)
+    mocker.stop(broken)
+    write(tmp_path, [(A, row(7))])
+    assert set(tree(tmp_path)) == {"_manifest.json", "workspace_id=ws-A/part-00000.jsonl"}
+
+
+def test_a_manifest_cannot_make_us_remove_what_is_not_ours(tmp_path: Path) -> None:
+    (tmp_path / "below").mkdir()
+    outside = tmp_path / "part-outside"
+    outside.write_text("mine")
+    paths = [
+        "../part-outside",
+        "workspace_id=x/../../part-outside",
+        "/etc/part-x",
+        "workspace_id=a/workspace_id=b/part-0",
+    ]
+    (tmp_path / "below" / "_manifest.json").write_text(
+        json.dumps({"files": [{"path": path} for path in paths]})
+    )
+    write(tmp_path / "below", [(A, row(1))])
+    assert outside.read_text() == "mine"
+
+
+def test_a_folder_with_brackets_in_its_name(tmp_path: Path) -> None:
+    folder = tmp_path / "la[k]e"
+    write(folder, [(A, row(1)), (B, row(2))])
+    write(folder, [(A, row(1))])
+    assert set(tree(folder)) == {"_manifest.json", "workspace_id=ws-A/part-00000.jsonl"}
+
+
+def test_many_writers_probe_a_folder_at_once(tmp_path: Path) -> None:
+    import threading
+
+    failures: list[Exception] = []
+
+    def probe() -> None:
+        for _ in range(40):
+            try:
+                listing.prepare(ObjectStoragePath(tmp_path.as_uri()))
+            except listing.ExportError as error:
+                failures.append(error)
+
+    threads = [threading.Thread(target=probe) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert tree(tmp_path) == {}
+
+
+def test_the_memory_filesystem_as_a_stand_in_for_an_object_store() -> None:
+    target = ObjectStoragePath("memory://bucket/lake")
+    listing.prepare(target)
+    manifest = listing.write(target, [(A, row(1)), (B, row(2))], description={}, generated_at="now")
+    listing.write(target, [(A, row(1))], description={}, generated_at="now")
+    assert (target / manifest["files"][0]["path"]).read_bytes() == b'{"id":"1","balance":12.50}\n'
+    assert not (target / manifest["files"][1]["path"]).exists()
 
 
 def test_no_rows_at_all(tmp_path: Path) -> None:
@@ -183,19 +251,43 @@ def test_every_listing_of_one_workspace(
     rows = [json.loads(line, parse_float=Decimal) for line in body.splitlines()]
     assert summary["rows"] == len(rows) > 0
     assert (summary["files"], summary["workspaces"]) == (1, 1)
-    assert summary["manifest"].endswith(f"resource={resource}/_manifest.json")
+    own = f"workspace_id={banksync_sandbox.workspace_id}"
+    assert summary["manifest"].endswith(f"resource={resource}/{own}/_manifest.json")
     if resource in ("banks", "feeds", "integrations", "enrichments", "workspaces"):
         assert rows == truth(banksync_sandbox, f"/v1/{resource}")
 
 
 @pytest.mark.banksync_sandbox(portals=3, time_scale=0)
-def test_a_portal_alone_by_a_plain_path(banksync_sandbox: BankSyncSandbox, tmp_path: Path) -> None:
-    portal, _ = banksync_sandbox.portals[0]
-    export(resource="banks", destination=str(tmp_path), workspace_id=portal)
-    assert set(tree(tmp_path / "resource=banks")) == {
-        "_manifest.json",
-        f"workspace_id={portal}/part-00000.jsonl",
+def test_one_task_a_portal_by_a_plain_path(banksync_sandbox: BankSyncSandbox, tmp_path: Path) -> None:
+    ids = [portal for portal, _ in banksync_sandbox.portals]
+    for portal in ids:
+        summary = export(resource="banks", destination=str(tmp_path), workspace_id=portal)
+        assert summary["manifest"].endswith(f"/workspace_id={portal}/_manifest.json")
+    files = tree(tmp_path / "resource=banks")
+    assert set(files) == {
+        f"workspace_id={portal}/{name}" for portal in ids for name in ("_manifest.json", "part-00000.jsonl")
     }
+    assert "/v1/whoami" not in {record.path for record in banksync_sandbox.requests}, "the asked one is known"
+    for portal in ids:
+        body = files[f"workspace_id={portal}/part-00000.jsonl"]
+        assert [json.loads(line) for line in body.splitlines()] == truth(
+            banksync_sandbox, "/v1/banks", portal
+        )
+
+
+@pytest.mark.banksync_sandbox(portals=2, time_scale=0)
+def test_the_family_takes_over_and_one_workspace_does_not(
+    banksync_sandbox: BankSyncSandbox, tmp_path: Path
+) -> None:
+    portal, _ = banksync_sandbox.portals[0]
+    export(resource="banks", destination=tmp_path.as_uri(), workspace_id=portal)
+    export(resource="banks", destination=tmp_path.as_uri(), scope="family")
+    folder = tmp_path / "resource=banks"
+    assert not (folder / f"workspace_id={portal}" / "_manifest.json").exists()
+    before = tree(folder)
+    with pytest.raises(AirflowFailException, match="holds an export of the family"):
+        export(resource="banks", destination=tmp_path.as_uri(), workspace_id=portal)
+    assert tree(folder) == before
 
 
 @pytest.mark.banksync_sandbox(portals=1, time_scale=0)
@@ -204,6 +296,7 @@ def test_a_portal_alone_by_a_plain_path(banksync_sandbox: BankSyncSandbox, tmp_p
     [
         ({"destination": ""}, "destination is ''"),
         ({"destination": "None"}, "destination is 'None'"),
+        ({"destination": "file://"}, "destination is 'file://'"),
         ({"destination": "nosuchscheme://bucket/x"}, "cannot be used"),
         ({"destination": "file:///proc/nowhere/x"}, "cannot be written"),
         ({"resource": "bank"}, "resource must be one of"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import pickle
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -53,10 +52,16 @@ def family_feed(sandbox: BankSyncSandbox, kind: str = "transactions") -> dict[st
     raise AssertionError(f"the sandbox has no {kind} feed of a client")
 
 
-def test_nothing_happens_before_a_method_is_called(banksync_sandbox: BankSyncSandbox) -> None:
+def test_nothing_happens_before_a_method_is_called(
+    banksync_sandbox: BankSyncSandbox, airflow_db: None
+) -> None:
     hook = BankSyncHook("no_such_connection")
     assert banksync_sandbox.requests == []
-    assert pickle.loads(pickle.dumps(hook.banksync_conn_id)) == "no_such_connection"
+    with pytest.raises(x.BankSyncConfigError, match="no connection 'no_such_connection'"):
+        hook.list_feeds()
+    works, words = hook.test_connection()
+    assert not works
+    assert "no_such_connection" in words
 
 
 def test_listings_are_what_the_api_serves(banksync_sandbox: BankSyncSandbox) -> None:

@@ -31,12 +31,16 @@ def run_task(operator: Any, run: Run | None = None) -> Run:
     step, kwargs = operator.execute, {}
     while True:
         try:
-            run.result = step(context, **kwargs)
+            run.result = step(context=context, **kwargs)
         except TaskDeferred as deferred:
             run.deferrals.append(deferred)
             event = run_trigger(deferred.trigger)
             run.events.append(event)
-            step, kwargs = getattr(operator, deferred.method_name), {"event": event}
+            # As Airflow does it: a sensor's soft_fail is applied there.
+            step, kwargs = (
+                operator.resume_execution,
+                {"next_method": deferred.method_name, "next_kwargs": {"event": event}},
+            )
         else:
             return run
 

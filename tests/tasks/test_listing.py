@@ -69,6 +69,11 @@ def test_nothing_matches(banksync_sandbox: BankSyncSandbox) -> None:
         ({"resource": "feeds", "scope": "all"}, "scope must be"),
         ({"resource": "portals", "scope": "family"}, "no scope='family'"),
         ({"resource": "feeds", "fields": ["id", "idd"]}, "idd, which no row has; there are: .*dataType"),
+        ({"resource": "feeds", "where": {"datatype": "balances"}}, "where names datatype, which no row has"),
+        ({"resource": "feeds", "where": "name"}, "where must be a dict"),
+        ({"resource": "feeds", "fields": "id"}, "fields must be"),
+        ({"resource": "feeds", "fields": []}, "fields must be"),
+        ({"resource": "feeds", "workspace_id": "None"}, "workspace_id must be"),
         ({"resource": "feeds", "max_xcom_bytes": 100}, "BankSyncToObjectStorageOperator"),
     ],
 )

@@ -193,9 +193,10 @@ def test_a_deferral_outlives_the_triggers_deadline(banksync_sandbox: BankSyncSan
 @pytest.mark.parametrize("cancel", [True, False])
 def test_a_killed_task_cancels_its_job(banksync_sandbox: BankSyncSandbox, cancel: bool, mocker: Any) -> None:
     feed = family_feed(banksync_sandbox)
+    banksync_sandbox.clear_requests()
+    operator(feed_id=feed["id"]).on_kill()  # nothing was started: there is nothing to do
+    assert banksync_sandbox.requests == [] == banksync_sandbox.jobs
     task = operator(feed_id=feed["id"], workspace_id=feed["workspaceId"], cancel_on_kill=cancel)
-    task.on_kill()
-    assert banksync_sandbox.jobs == []
 
     class Killed(BaseException):
         pass
@@ -209,6 +210,33 @@ def test_a_killed_task_cancels_its_job(banksync_sandbox: BankSyncSandbox, cancel
     with pytest.raises(Killed):
         run_task(task)
     assert made(banksync_sandbox, feed["id"])[0]["status"] == ("cancelled" if cancel else "queued")
+
+
+@pytest.mark.banksync_sandbox(**STOPPED)
+def test_execution_timeout_cancels(banksync_sandbox: BankSyncSandbox) -> None:
+    from airflow.providers.common.compat.sdk import AirflowTaskTimeout, timeout
+
+    feed = family_feed(banksync_sandbox)
+    task = operator(feed_id=feed["id"], workspace_id=feed["workspaceId"])
+    with pytest.raises(AirflowTaskTimeout), timeout(1):
+        run_task(task)
+    task.on_kill()  # Airflow calls it when the exception has left execute()
+    assert made(banksync_sandbox, feed["id"])[0]["status"] == "cancelled"
+
+
+@pytest.mark.banksync_sandbox(**STOPPED)
+def test_a_kill_before_the_jobs_id_is_known(banksync_sandbox: BankSyncSandbox, mocker: Any) -> None:
+    feed = family_feed(banksync_sandbox)
+    task = operator(feed_id=feed["id"], workspace_id=feed["workspaceId"], wait_for_completion=False)
+    real = task.hook.trigger_sync
+
+    def killed_meanwhile(*arguments: Any) -> Any:
+        task.on_kill()
+        return real(*arguments)
+
+    mocker.patch.object(task.hook, "trigger_sync", killed_meanwhile)
+    run_task(task)
+    assert made(banksync_sandbox, feed["id"])[0]["status"] == "cancelled"
 
 
 @pytest.mark.banksync_sandbox(**STOPPED)
@@ -252,6 +280,11 @@ def test_an_empty_feed_id_fails_at_once(banksync_sandbox: BankSyncSandbox, bad: 
         ({}, "either feed_id or feed_name"),
         ({"feed_id": "a", "feed_name": "b"}, "either feed_id or feed_name"),
         ({"feed_id": "a", "if_running": "maybe"}, "if_running must be one of"),
+        ({"feed_id": "a", "timeout": None}, "timeout must be"),
+        ({"feed_id": "a", "timeout": "60"}, "timeout must be"),
+        ({"feed_id": "a", "timeout": 1e15}, "timeout must be"),
+        ({"feed_id": "a", "poll_interval": 0}, "poll_interval must be"),
+        ({"feed_id": "a", "max_poll_interval": float("nan")}, "max_poll_interval must be"),
     ],
 )
 def test_a_dag_with_bad_arguments_does_not_parse(arguments: dict[str, Any], words: str) -> None:
