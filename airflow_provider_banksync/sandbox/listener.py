@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from airflow_provider_banksync.sandbox.app import SandboxApp
 
 HOST = "127.0.0.1"
+_LAST_CHANCE = 1.0
+"""Real seconds that a request under way has to be done when its sandbox stops."""
 _THREAD = "banksync-sandbox"
 PATIENCE = 10.0
 """Real seconds that starting, and stopping, may take."""
@@ -103,7 +105,6 @@ class _Server(uvicorn.Server):
                 server_header=False,
                 proxy_headers=False,  # who is calling is who is connected, and not whom a header names
                 timeout_keep_alive=60,
-                timeout_graceful_shutdown=1,
             )
         )
         self.ready = threading.Event()
@@ -125,8 +126,10 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop, and leave no connection open.
 
-        When its server closes, asyncio drops a connection that it has accepted and not yet handed on, and uvicorn
-        forgets one that arrives while it stops. So first nobody new is let in, and last whoever is left is cut off.
+        In place of uvicorn's own, which takes a tenth of a second however little there is to wait for: in a suite of
+        hundreds of sandboxes that is most of the time. When its server closes, asyncio drops a connection that it has
+        accepted and not yet handed on. So first nobody new is let in, then who is being served has a moment to be
+        done, and last whoever is left is cut off.
         """
         self._wire.close()
         for listening in sockets or []:
@@ -134,10 +137,20 @@ class _Server(uvicorn.Server):
                 asyncio.get_running_loop().remove_reader(listening)
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        await super().shutdown(sockets=sockets)
+        for server in self.servers:
+            server.close()
+        for listening in sockets or []:
+            listening.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        if self.server_state.tasks:
+            await asyncio.wait(list(self.server_state.tasks), timeout=_LAST_CHANCE)
+        for task in self.server_state.tasks:
+            task.cancel()
         for connection in list(self.server_state.connections):
             if connection.transport is not None:
                 connection.transport.abort()
+        await asyncio.sleep(0)
         await asyncio.sleep(0)
 
     def stop(self) -> None:

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -22,8 +23,23 @@ def test_the_example_runs_as_it_is_written(airflow_db, tmp_path):
     dag, tests = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     (tmp_path / "nightly.py").write_text(dag, encoding="utf-8")
     (tmp_path / "test_nightly.py").write_text(tests, encoding="utf-8")
+    # Where the package is on the path and not installed, nobody has told pytest of the fixture.
+    installed = any(each.name == "banksync_sandbox" for each in entry_points(group="pytest11"))
+    plugin = [] if installed else ["-p", "airflow_provider_banksync.sandbox.pytest_plugin"]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-W", "ignore", "-p", "no:cacheprovider", "--rootdir", "."],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-W",
+            "ignore",
+            "-p",
+            "no:cacheprovider",
+            "--rootdir",
+            ".",
+            *plugin,
+        ],
         cwd=tmp_path,
         env={**os.environ, "AIRFLOW__CORE__DAGS_FOLDER": str(tmp_path), "PYTHONPATH": str(ROOT)},
         capture_output=True,
