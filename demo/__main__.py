@@ -58,10 +58,9 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo; whatever ends it, its processes end too."""
     chosen = parse(arguments)
-    for number in (
-        signal.SIGTERM,
-        signal.SIGHUP,
-    ):  # a closed terminal and a polite kill clean up as Ctrl-C does
+    # A closed terminal and a polite kill clean up as Ctrl-C does; and Ctrl-C does also where a shell that started us in
+    # the background had told us to ignore it.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     verbose = chosen.verbose or os.environ.get("VERBOSE", "").lower() not in FALSE_WORDS
     console = Console(verbose=verbose)

@@ -33,6 +33,7 @@ LARGEST_BODY = 256 * 2**20
 #: A whole answer may take this many times as long as the server may be silent.
 SLOWEST_ANSWER = 5
 _LONGEST = 300
+_TAG = re.compile(r"<[^>]*>?")
 _KEY = re.compile(r"bsk_[A-Za-z0-9]+")
 _ACCOUNT_NUMBER = re.compile(r"\d{5,}(?=\d{4}\b)")
 _BANK_DATA = re.compile(r"/banks/[^/]+(/|$)")
@@ -48,8 +49,8 @@ _SCOPE_HINTS = {
 
 
 def scrub(text: str, secret: str = "") -> str:
-    """Make the server's words fit for a log: no key, no whole account number, one short line."""
-    text = " ".join(text.split())
+    """Make the server's words fit for a log: no key, no whole account number, no HTML, one short line."""
+    text = " ".join(_TAG.sub(" ", text).split())
     if secret:
         text = text.replace(secret, "***")
     text = _ACCOUNT_NUMBER.sub("••••", _KEY.sub("***", text))

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_banksync.api import endpoints
 from airflow_provider_banksync.api.aio import AsyncClient
+from airflow_provider_banksync.api.budget import RateBudget
 from airflow_provider_banksync.api.client import Client
 from airflow_provider_banksync.api.config import ClientConfig
 from airflow_provider_banksync.exceptions import BankSyncError
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_banksync.api.messages import Call
 
+pytestmark = pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisWarning")  # large examples
 KEY = "bsk_" + "h" * 44
 CASES = 1500
 
@@ -133,6 +135,15 @@ def hostile() -> Iterator[ScriptedServer]:
     server = ScriptedServer()
     yield server
     server.close()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _a_budget_for_each_request() -> Iterator[None]:
+    """A 429 pauses all who use the key; here, each request is on its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        for client in ("client", "aio"):
+            patch.setattr(f"airflow_provider_banksync.api.{client}.budget_for", lambda _: RateBudget(10))
+        yield
 
 
 def run_blocking(config: ClientConfig, call: Call[Any]) -> Any:
