@@ -141,3 +141,16 @@ def test_ci_repeats_in_its_summary_what_the_matrix_could_not_run(path):
     done = shell("bash", CI, path=path, TMPDIR=os.environ.get("TMPDIR", "/tmp"))
     assert row in done.stdout.split("======== summary ========")[1]
     assert done.returncode == 0
+
+
+def test_ci_stops_a_section_that_hangs_and_goes_on(path):
+    if not shutil.which("timeout"):
+        pytest.skip("without the timeout command, nothing stops a section")
+    (path / "sleep").symlink_to(shutil.which("sleep"))
+    program(path, "make", "[ $2 != types ] || exec sleep 60")
+    done = shell("bash", CI, path=path, TMPDIR=os.environ.get("TMPDIR", "/tmp"), CI_SECTION_SECONDS="1")
+    summary = done.stdout.split("======== summary ========")[1]
+    assert "FAILED (stopped after 1 s)" in summary
+    assert "CI: FAILED" in summary
+    assert summary.count("passed") == 5
+    assert done.returncode == 1
