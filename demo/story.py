@@ -95,8 +95,7 @@ class Demo:
         self.console.milestone("sandbox up", f"a BankSync of its own at {sandbox.url}: a firm and {clients}")
         port = free_port()
         write_passwords(places, self.login)
-        connection_uri = f"{sandbox.connection_uri}?rate_limit_per_minute={REQUESTS_PER_MINUTE}"
-        env = environment(places, connection_uri=connection_uri, port=port)
+        env = environment(places, connection_uri=sandbox.connection_uri, port=port)
         with Components(env, places.logs, self.console) as components:
             airflow = AirflowRun(components, self.console, f"http://127.0.0.1:{port}", self.login)
             with closing(airflow.api):

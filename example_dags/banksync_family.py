@@ -43,7 +43,8 @@ with DAG(
         fields={"feed_id": "id", "workspace_id": "workspaceId"},
     )
 
-    # One task a feed; all of them wait in the triggerer, and hold no worker meanwhile.
+    # One task a feed; all of them wait in the triggerer, and hold no worker meanwhile. (Airflow maps 1,024 tasks at
+    # most, unless [core] max_map_length says more.)
     sync = BankSyncTriggerSyncOperator.partial(
         task_id="sync", deferrable=True, map_index_template="{{ task.feed_id }}"
     ).expand_kwargs(feeds.output)

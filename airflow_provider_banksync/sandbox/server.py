@@ -111,8 +111,8 @@ class BankSyncSandbox:
         self._journal = Journal()
         self.faults = Faults()
         """What shall go wrong: ``sandbox.faults.add(Fault.status(503), path="/v1/feeds/**", times=2)``."""
-        limit = RateLimit(rate_limit) if isinstance(rate_limit, int) else rate_limit
-        self._limiter = RateLimiter(limit, self.clock)
+        self._limit = RateLimit(rate_limit) if isinstance(rate_limit, int) else rate_limit
+        self._limiter = RateLimiter(self._limit, self.clock)
         self._block_default_user_agents = block_default_user_agents
         self._wanted_port = port
         self._listener: Listener | None = None
@@ -178,8 +178,14 @@ class BankSyncSandbox:
 
     @property
     def connection_uri(self) -> str:
-        """The Airflow connection, as a URI for an AIRFLOW_CONN_… variable."""
-        return f"banksync://:{quote(self.api_key, safe='')}@{quote(self.url, safe='')}/"
+        """The Airflow connection, as a URI for an AIRFLOW_CONN_… variable.
+
+        It tells the client how many requests a minute it may send; without a limit here, more than it ever will.
+        """
+        limit = self._limit
+        a_minute = 100_000 if limit is None else max(1, int(limit.requests * 60 / limit.window))
+        target = f"{quote(self.api_key, safe='')}@{quote(self.url, safe='')}"
+        return f"banksync://:{target}/?rate_limit_per_minute={a_minute}"
 
     @property
     def workspace_id(self) -> str:

@@ -55,7 +55,7 @@ def export(sandbox: BankSyncSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyP
     """The folder that the export of the family fills."""
     folder = tmp_path / "export"
     config = ClientConfig.from_connection(
-        conn_id="sandbox", host=sandbox.url, port=None, schema=None, password=sandbox.api_key, extra={}
+        conn_id="sandbox", host=sandbox.url, port=None, schema=None, password=sandbox.api_key, extra=None
     )
     hook = BankSyncHook()
     # Airflow 3.0 gives a connection to nobody but a running task

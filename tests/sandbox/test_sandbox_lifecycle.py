@@ -21,6 +21,7 @@ import requests
 
 from airflow_provider_banksync.sandbox import BankSyncSandbox, SandboxClock, SandboxError
 from airflow_provider_banksync.sandbox.encoding import encode
+from airflow_provider_banksync.sandbox.ratelimit import RateLimit
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "airflow_provider_banksync.sandbox"]
@@ -133,7 +134,12 @@ def test_the_connection_uri_leads_back_to_the_sandbox(family):
     assert uri.scheme == "banksync"
     assert unquote(uri.password or "") == family.api_key
     assert unquote(uri.hostname or "") == family.url
-    assert (uri.path, uri.query) == ("/", "")
+    assert (uri.path, uri.query) == ("/", "rate_limit_per_minute=100000")
+
+
+def test_the_connection_uri_tells_the_limit():
+    with BankSyncSandbox(portals=1, rate_limit=RateLimit(50, 30.0)) as limited:
+        assert limited.connection_uri.endswith("?rate_limit_per_minute=100")
 
 
 def test_the_clock_runs_stops_and_moves():
