@@ -14,6 +14,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
+# Every answer that a sandbox gives during any test is held against the contract.
+pytest_plugins = ["tests.contract.plugin"]
+
 # Airflow reads its settings once, when it is imported: they must be there before that, and none of the user's own.
 _HOME = tempfile.mkdtemp(prefix="banksync-tests-")
 atexit.register(shutil.rmtree, _HOME, ignore_errors=True)

@@ -126,6 +126,7 @@ def read_manifest(folder: ObjectStoragePath, name: str = layout.MANIFEST) -> dic
 
 
 def _publish(folder: ObjectStoragePath, contents: dict[str, bytes], manifest: dict[str, Any]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
     listed = _paths(read_manifest(folder)) | _paths(read_manifest(folder, layout.PREVIOUS))
     known = {"files": [{"path": path} for path in sorted(listed | set(contents))]}
     (folder / layout.PREVIOUS).write_bytes(json.dumps(known).encode())
@@ -151,7 +152,6 @@ def _publish_one(
     manifest["files"] = [
         {**file, "path": file["path"].removeprefix(f"{below}/")} for file in manifest["files"]
     ]
-    (folder / below).mkdir(parents=True, exist_ok=True)
     _publish(folder / below, inside, manifest)
 
 

@@ -25,7 +25,9 @@ def test_every_method_is_on_the_page_with_its_arguments() -> None:
     told = dict(CALL.findall(PAGE))
     assert set(told) == set(methods())
     for name, arguments in told.items():
-        given = [argument for argument in arguments.replace("...", "").replace(" ", "").split(",") if argument]
+        given = [
+            argument for argument in arguments.replace("...", "").replace(" ", "").split(",") if argument
+        ]
         assert given == methods()[name][1 : 1 + len(given)], name
 
 

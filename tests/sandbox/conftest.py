@@ -10,9 +10,6 @@ import pytest
 import requests
 
 from airflow_provider_banksync.sandbox import BankSyncSandbox
-from tests.contract.plugin import sandbox_keeps_its_contract
-
-__all__ = ["sandbox_keeps_its_contract"]
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
