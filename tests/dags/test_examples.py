@@ -14,6 +14,7 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.hooks.test_hook import family_feed, truth
+from tests.leaks import files_with
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -118,6 +119,12 @@ def check_family(sandbox: BankSyncSandbox, told: dict[str, Any], export: Path) -
     assert states(told, "every_feed_synced") == ["upstream_failed"]
     assert told["state"] == "failed", "a client's failed sync must show"
     assert sandbox.api_key not in told["log"]
+    assert files_with(sandbox.api_key) == [], (
+        "XComs, rendered fields, serialized DAGs, triggers and logs are in there"
+    )
+    assert files_with(next(iter(jobs.values()))["id"]) != [], (
+        "where the jobs' ids are found, a key would be, too"
+    )
     check_export(sandbox, export)
 
 
