@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from decimal import Decimal
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from tests.tasks.conftest import run_task
 if TYPE_CHECKING:
     from airflow_provider_banksync.sandbox import BankSyncSandbox
 
+AIRFLOW_2 = version("apache-airflow").startswith("2.")
 A, B = Owner("ws-A", "Crème & Söhne 🥐"), Owner("ws-B")
 Rows = list[tuple[Owner, dict[str, Any]]]
 
@@ -181,6 +183,7 @@ def test_many_writers_probe_a_folder_at_once(tmp_path: Path) -> None:
     assert tree(tmp_path) == {}
 
 
+@pytest.mark.skipif(AIRFLOW_2, reason="Airflow 2 knows no memory:// file system")
 def test_the_memory_filesystem_as_a_stand_in_for_an_object_store() -> None:
     target = ObjectStoragePath("memory://bucket/lake")
     listing.prepare(target)
@@ -297,7 +300,7 @@ def test_the_family_takes_over_and_one_workspace_does_not(
         ({"destination": ""}, "destination is ''"),
         ({"destination": "None"}, "destination is 'None'"),
         ({"destination": "file://"}, "destination is 'file://'"),
-        ({"destination": "nosuchscheme://bucket/x"}, "cannot be used"),
+        ({"destination": "nosuchscheme://bucket/x"}, "cannot be (used|written)"),
         ({"destination": "file:///proc/nowhere/x"}, "cannot be written"),
         ({"resource": "bank"}, "resource must be one of"),
         ({"scope": "everyone"}, "scope must be"),
