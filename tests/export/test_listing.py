@@ -23,7 +23,7 @@ from tests.tasks.conftest import run_task
 if TYPE_CHECKING:
     from airflow_provider_banksync.sandbox import BankSyncSandbox
 
-AIRFLOW_2 = version("apache-airflow").startswith("2.")
+BEFORE_3_1 = version("apache-airflow").startswith(("2.", "3.0."))
 A, B = Owner("ws-A", "Crème & Söhne 🥐"), Owner("ws-B")
 Rows = list[tuple[Owner, dict[str, Any]]]
 
@@ -183,7 +183,7 @@ def test_many_writers_probe_a_folder_at_once(tmp_path: Path) -> None:
     assert tree(tmp_path) == {}
 
 
-@pytest.mark.skipif(AIRFLOW_2, reason="Airflow 2 knows no memory:// file system")
+@pytest.mark.skipif(BEFORE_3_1, reason="Airflow knows memory:// from 3.1 on")
 def test_the_memory_filesystem_as_a_stand_in_for_an_object_store() -> None:
     target = ObjectStoragePath("memory://bucket/lake")
     listing.prepare(target)
