@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from decimal import Decimal
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +22,6 @@ from tests.tasks.conftest import run_task
 if TYPE_CHECKING:
     from airflow_provider_banksync.sandbox import BankSyncSandbox
 
-BEFORE_3_1 = version("apache-airflow").startswith(("2.", "3.0."))
 A, B = Owner("ws-A", "Crème & Söhne 🥐"), Owner("ws-B")
 Rows = list[tuple[Owner, dict[str, Any]]]
 
@@ -183,9 +181,12 @@ def test_many_writers_probe_a_folder_at_once(tmp_path: Path) -> None:
     assert tree(tmp_path) == {}
 
 
-@pytest.mark.skipif(BEFORE_3_1, reason="Airflow knows memory:// from 3.1 on")
 def test_the_memory_filesystem_as_a_stand_in_for_an_object_store() -> None:
     target = ObjectStoragePath("memory://bucket/lake")
+    try:
+        target.exists()
+    except ValueError as error:  # of Airflow, up to 3.1
+        pytest.skip(str(error))
     listing.prepare(target)
     manifest = listing.write(target, [(A, row(1)), (B, row(2))], description={}, generated_at="now")
     listing.write(target, [(A, row(1))], description={}, generated_at="now")
