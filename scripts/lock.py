@@ -36,7 +36,12 @@ HELD_BACK = {
     "2.11": ["universal-pathlib<0.3"],  # 2.11.0: a CloudPath of its own
     "3.0": ["fastapi<0.118", "cadwyn<6", "universal-pathlib<0.3"],  # its API refuses its own tasks; see 2.11
     "3.1": ["sqlalchemy<2.1"],  # the `noload` of its models
-    "3.2": ["svcs<26", "sqlalchemy<2.1"],  # the in-process execution API finds no registry
+    "3.2": [
+        "fastapi<0.137",
+        "cadwyn<8",
+        "svcs<26",
+        "sqlalchemy<2.1",
+    ],  # the in-process execution API does not come up
 }
 
 HEADER = """\

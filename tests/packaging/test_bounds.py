@@ -13,6 +13,7 @@ import msgspec
 import pytest
 import requests
 import tenacity
+import urllib3
 
 import airflow_provider_banksync
 
@@ -57,11 +58,19 @@ def test_msgspec_keeps_every_digit_both_ways(text, value):
     assert msgspec.json.Encoder(decimal_format="number").encode(decoded) == text.encode()
 
 
-def test_tenacity_can_stop_before_a_deadline():
-    waiting = tenacity.Retrying(stop=tenacity.stop_before_delay(1), wait=tenacity.wait_fixed(2), reraise=True)
+def test_tenacity_can_stop_before_a_wait_that_is_too_long():
+    waiting = tenacity.Retrying(
+        stop=lambda state: state.idle_for + state.upcoming_sleep > 1,
+        wait=tenacity.wait_fixed(2),
+        reraise=True,
+    )
     with pytest.raises(ZeroDivisionError):
         waiting(lambda: 1 / 0)
     assert waiting.statistics["attempt_number"] == 1
+
+
+def test_urllib3_gives_what_there_is():
+    assert hasattr(urllib3.HTTPResponse, "read1")
 
 
 def test_aiohttp_tells_a_connect_that_timed_out_from_a_read():
