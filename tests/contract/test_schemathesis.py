@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytest.importorskip("schemathesis", reason="the contract campaign needs schemathesis, of the extra dev")
-
 NOON = datetime(2026, 3, 4, 12, 0, tzinfo=timezone.utc)
 DEPENDS_ON_MORE_THAN_SHAPE = """
 [[operations]]
