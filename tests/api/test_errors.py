@@ -150,3 +150,14 @@ def test_a_family_row_that_cannot_be_attributed_is_an_error(row: dict[str, Any])
 def test_rows_are_open() -> None:
     row = {"id": "1", "surprise": {"deep": [1, None]}, "name": "🥐"}
     assert decode(BANKS, 200, {"success": True, "data": [row], "more": 1}) == [row]
+
+
+def test_a_secret_that_the_server_echoes_is_in_no_part_of_the_error() -> None:
+    token = "session-token-of-somebody"
+    body = {**failure(f"bad {token}"), "errors": [f"header {token}"], "warnings": [f"old {token}"]}
+    response = Response(422, {}, json.dumps(body).encode())
+    with pytest.raises(x.BankSyncValidationError) as caught:
+        errors.decode(SYNC, response, path="/v1/feeds/f1/sync", secret=token)
+    error = caught.value
+    assert token not in f"{error} {error!r} {error.args} {error.errors} {error.warnings}"
+    assert error.errors == ["header ***"]
