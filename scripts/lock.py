@@ -79,7 +79,7 @@ def main() -> None:
 def runtime(project: dict[str, Any]) -> list[str]:
     """Return what the package needs to run, with the extras that change what it can do."""
     extras = project["optional-dependencies"]
-    return [*project["dependencies"], *extras["parquet"], *extras["sandbox"]]
+    return project["dependencies"] + [line for name in extras if name != "dev" for line in extras[name]]
 
 
 def tools(project: dict[str, Any]) -> list[str]:
