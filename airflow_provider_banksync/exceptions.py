@@ -12,6 +12,7 @@
     ├── BankSyncConflictError             409: a job runs already, has ended already, ...
     ├── BankSyncValidationError           400 or 422                          .errors .warnings
     ├── BankSyncRateLimitError            429                                 .retry_after
+    │   └── BankSyncBudgetError           not sent: our own budget is spent for longer than the request may wait
     ├── BankSyncReauthRequiredError       503: the bank wants its owner to sign in again
     ├── BankSyncServerError               the service or its edge failed (5xx)
     ├── BankSyncConnectionError           no answer: DNS, refused, reset, timeout, TLS
@@ -156,6 +157,10 @@ class BankSyncRateLimitError(BankSyncError):
     def __init__(self, message: str = "", *, retry_after: float | None = None, **details: Any) -> None:
         super().__init__(message, **details)
         self.retry_after = retry_after
+
+
+class BankSyncBudgetError(BankSyncRateLimitError):
+    """The request was not sent: the rate budget is spent for longer than there is time."""
 
 
 class BankSyncReauthRequiredError(BankSyncError):

@@ -37,6 +37,12 @@ CONN_FIELDS: dict[str, dict[str, Any]] = {
         "description": "What the key's plan allows: 100 on the standard plan, 500 on Pro. Default: 100.",
         "schema": {"type": ["integer", "null"], "minimum": 1, "maximum": 100000},
     },
+    "rate_limit_store": {
+        "label": "Shared budget",
+        "description": "Where workers share the requests a minute: sqlite:////path/of/a/file on one host, "
+        "redis://host:6379/0 in a cluster. Empty: each process counts for itself.",
+        "schema": {"type": ["string", "null"]},
+    },
     "verify": {
         "label": "Verify TLS",
         "description": "true, false, or the path of a CA bundle on the worker. Default: true.",
@@ -54,6 +60,7 @@ UI_FIELD_BEHAVIOUR: dict[str, Any] = {
         "timeout": "60",
         "max_retries": "5",
         "rate_limit_per_minute": "100",
+        "rate_limit_store": "empty: each process for itself",
         "verify": "true",
     },
 }

@@ -27,10 +27,12 @@ from airflow_provider_banksync.exceptions import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
     from typing_extensions import Self
 
+    from airflow_provider_banksync.api.budget import RateBudget
     from airflow_provider_banksync.api.config import ClientConfig
 
 _R = TypeVar("_R")
@@ -99,15 +101,14 @@ class AsyncClient:
         """What two clients must have in common to share a session; who they are goes with each request."""
         return self.config.verify, self.config.timeout
 
-    async def send(self, call: Call[T]) -> Reply[T]:
+    async def send(self, call: Call[T], patience: float | None = None) -> Reply[T]:
         """Send one call, again where that is safe and may help.
 
+        :param patience: seconds after which waiting, for the budget or for a further try, makes no sense.
         :raises BankSyncError: and nothing else.
         """
-        retrier = tenacity.AsyncRetrying(
-            sleep=pause, **retrying.settings(call.request, self.config.max_retries)
-        )
-        return await retrier(self._send_once, call)
+        settings = retrying.settings(call.request, self.config.max_retries, patience)
+        return await tenacity.AsyncRetrying(sleep=pause, **settings)(self._send_once, call, patience)
 
     async def run(self, conversation: Conversation[_R]) -> _R:
         """Drive a conversation to its end and return its result."""
@@ -123,13 +124,14 @@ class AsyncClient:
                 await pause(step.seconds)
             elif isinstance(step, Send):
                 try:
-                    reply = await self.send(step.call)
+                    reply = await self.send(step.call, step.patience)
                 except BankSyncError as error:
                     failure = error
 
-    async def _send_once(self, call: Call[T]) -> Reply[T]:
+    async def _send_once(self, call: Call[T], patience: float | None) -> Reply[T]:
         budget = budget_for(self.config)
-        for wait in budget.waits():
+        waits = budget.waits(patience)
+        while (wait := await _off_loop(budget, next, waits, None)) is not None:
             if wait:
                 await pause(wait)
         path = self.config.path(call.request.path)
@@ -137,7 +139,7 @@ class AsyncClient:
         try:
             value = errors.decode(call, response, path=path, secret=self.config.secret)
         except BankSyncRateLimitError as error:
-            budget.refused(error.retry_after)
+            await _off_loop(budget, budget.refused, error.retry_after)
             raise
         return Reply(value, errors.server_date(response), time.monotonic())
 
@@ -171,6 +173,11 @@ class AsyncClient:
         except Exception as error:  # noqa: BLE001 - whatever the library raises; a cancellation is none of these
             # Without the cause, which may quote what the server echoed; the message has its words, scrubbed.
             raise _connection_error(error, request, path, config) from None
+
+
+async def _off_loop(budget: RateBudget, ask: Callable[..., _R], *args: Any) -> _R:
+    """Ask the budget; in a thread, if it lives on a disk or behind a network."""
+    return await asyncio.to_thread(ask, *args) if budget.blocks else ask(*args)
 
 
 def _connection_error(

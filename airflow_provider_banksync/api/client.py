@@ -77,13 +77,14 @@ class Client:
         """Close the connections that are kept open."""
         self._session.close()
 
-    def send(self, call: Call[T]) -> Reply[T]:
+    def send(self, call: Call[T], patience: float | None = None) -> Reply[T]:
         """Send one call, again where that is safe and may help.
 
+        :param patience: seconds after which waiting, for the budget or for a further try, makes no sense.
         :raises BankSyncError: and nothing else.
         """
-        retrier = tenacity.Retrying(sleep=pause, **retrying.settings(call.request, self.config.max_retries))
-        return retrier(self._send_once, call)
+        settings = retrying.settings(call.request, self.config.max_retries, patience)
+        return tenacity.Retrying(sleep=pause, **settings)(self._send_once, call, patience)
 
     def run(self, conversation: Conversation[_R]) -> _R:
         """Drive a conversation to its end and return its result."""
@@ -99,13 +100,13 @@ class Client:
                 pause(step.seconds)
             elif isinstance(step, Send):
                 try:
-                    reply = self.send(step.call)
+                    reply = self.send(step.call, step.patience)
                 except BankSyncError as error:
                     failure = error
 
-    def _send_once(self, call: Call[T]) -> Reply[T]:
+    def _send_once(self, call: Call[T], patience: float | None) -> Reply[T]:
         budget = budget_for(self.config)
-        for wait in budget.waits() if self._in_budget else ():
+        for wait in budget.waits(patience) if self._in_budget else ():
             if wait:
                 pause(wait)
         path = self.config.path(call.request.path)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from airflow_provider_banksync import __version__
+from airflow_provider_banksync.api.stores import check_store
 from airflow_provider_banksync.exceptions import BankSyncConfigError
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class ClientConfig:
     :param verify: check TLS certificates; or the path of a CA bundle.
     :param rate_limit: how many requests the key may send in a window.
     :param rate_window: seconds in which they count; the vendor's is a minute.
+    :param rate_limit_store: where several processes keep one budget (`stores.check_store`); None: each has its own.
     """
 
     secret: str = field(repr=False)
@@ -72,6 +74,7 @@ class ClientConfig:
     verify: bool | str = True
     rate_limit: int = DEFAULT_RATE_LIMIT
     rate_window: float = 60.0
+    rate_limit_store: str | None = field(default=None, repr=False)
 
     @classmethod
     def from_connection(
@@ -112,6 +115,7 @@ class ClientConfig:
                         fields, "rate_limit_per_minute", DEFAULT_RATE_LIMIT, least=1, most=100_000, whole=True
                     )
                 ),
+                rate_limit_store=check_store(_text(fields, "rate_limit_store")),
             )
         except BankSyncConfigError as error:
             raise BankSyncConfigError(f"Connection {conn_id!r}: {error.message}", hint=error.hint) from None

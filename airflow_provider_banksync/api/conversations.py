@@ -27,15 +27,21 @@ log = logging.getLogger(__name__)
 #: How often a write is tried before its unknown outcome is given up, and the first wait between.
 WRITE_ATTEMPTS = 4
 WRITE_WAIT = 2.0
+#: A look at a job may come this much (seconds) after the deadline: the last one begins when that has come.
+LAST_LOOK = 30.0
 
 _R = TypeVar("_R")
 
 
 @dataclass(frozen=True)
 class Send:
-    """Ask the driver to send this call, retries included."""
+    """Ask the driver to send this call, retries included.
+
+    :param patience: seconds after which waiting, for the budget or for a further try, makes no sense.
+    """
 
     call: Call[Any]
+    patience: float | None = None
 
 
 @dataclass(frozen=True)
@@ -233,9 +239,10 @@ def wait_for_job(
     failure: BankSyncError | None = None
     strange: object = None
     for interval in polling.intervals():
-        overdue = polling.clock() >= polling.deadline
+        left = polling.deadline - polling.clock()
+        overdue = left <= 0
         try:
-            reply: Reply[Row] = yield Send(look)
+            reply: Reply[Row] = yield Send(look, max(0.0, left) + LAST_LOOK)
             job, failure = reply.value, None
         except BankSyncError as error:
             if not error.transient:

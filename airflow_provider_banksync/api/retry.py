@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_provider_banksync.exceptions import BankSyncError
+from airflow_provider_banksync.exceptions import BankSyncBudgetError, BankSyncError
 
 if TYPE_CHECKING:
     from airflow_provider_banksync.api.messages import Request
@@ -26,7 +26,7 @@ def should_retry(request: Request, error: BaseException) -> bool:
     A request that must not be repeated is sent again only where the error proves that it did no work (no connection
     was made, or a 429): everything else is the business of a conversation that looks first.
     """
-    if not isinstance(error, BankSyncError) or not error.transient:
+    if not isinstance(error, BankSyncError) or not error.transient or isinstance(error, BankSyncBudgetError):
         return False
     return request.repeatable or not error.ambiguous
 

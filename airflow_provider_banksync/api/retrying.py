@@ -18,10 +18,16 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def settings(request: Request, max_retries: int, rng: Callable[[], float] = random.random) -> dict[str, Any]:
+def settings(
+    request: Request,
+    max_retries: int,
+    patience: float | None = None,
+    rng: Callable[[], float] = random.random,
+) -> dict[str, Any]:
     """Return the arguments for `tenacity.Retrying` and `tenacity.AsyncRetrying` that send one request.
 
     :param max_retries: further tries after the first.
+    :param patience: seconds after which no further try makes sense; None: there is no such time.
     :param rng: gives numbers from 0 to 1.
     """
 
@@ -43,10 +49,11 @@ def settings(request: Request, max_retries: int, rng: Callable[[], float] = rand
             state.upcoming_sleep,
         )
 
+    out_of_tries = tenacity.stop_after_attempt(max_retries + 1)
+    out_of_time = tenacity.stop_never if patience is None else tenacity.stop_before_delay(patience)
     return {
         "retry": tenacity.retry_if_exception(lambda error: retry.should_retry(request, error)),
-        "stop": tenacity.stop_after_attempt(max_retries + 1)
-        | tenacity.stop_before_delay(retry.LONGEST_TOTAL),
+        "stop": lambda state: out_of_tries(state) or out_of_time(state) or waited_enough(state),
         "wait": wait,
         "before_sleep": before_sleep,
         "reraise": True,

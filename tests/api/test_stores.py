@@ -1,0 +1,246 @@
+"""One budget for several processes: of a host, through a file; of a cluster, through Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_banksync.api import budget, endpoints
+from airflow_provider_banksync.api.aio import AsyncClient
+from airflow_provider_banksync.api.budget import SharedBudget, budget_for
+from airflow_provider_banksync.api.client import Client
+from airflow_provider_banksync.api.config import ClientConfig
+from airflow_provider_banksync.exceptions import BankSyncBudgetError, BankSyncConfigError
+from airflow_provider_banksync.sandbox import BankSyncSandbox
+from airflow_provider_banksync.sandbox.ratelimit import RateLimit
+from tests.api.conftest import Clock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: What each of several processes does, each with a client that knows nothing of the others.
+WORKER = """
+import asyncio, json, sys
+from airflow_provider_banksync.api import endpoints
+from airflow_provider_banksync.api.aio import AsyncClient
+from airflow_provider_banksync.api.client import Client
+from airflow_provider_banksync.api.config import ClientConfig
+
+how, calls, settings = sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3])
+config = ClientConfig(**settings)
+
+async def by_loop():
+    async with AsyncClient(config) as client:
+        await asyncio.gather(*(client.send(endpoints.whoami()) for _ in range(calls)))
+
+if how == "loop":
+    asyncio.run(by_loop())
+else:
+    with Client(config) as client:
+        for _ in range(calls):
+            client.send(endpoints.whoami())
+"""
+
+
+@pytest.fixture
+def redis_url() -> Iterator[str]:
+    """A server that speaks Redis over a socket."""
+    from fakeredis import TcpFakeServer
+
+    server = TcpFakeServer(("127.0.0.1", 0))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"redis://127.0.0.1:{server.server_address[1]}/0"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "redis":
+        return request.getfixturevalue("redis_url")
+    return f"sqlite:///{tmp_path}/some folder/budget.sqlite"
+
+
+def test_several_processes_spend_one_budget_to_its_last_request(store: str) -> None:
+    limit, window, calls = 40, 4.0, 30
+    with BankSyncSandbox(portals=1, rate_limit=RateLimit(limit, window)) as sandbox:
+        settings: dict[str, Any] = {
+            "secret": sandbox.api_key,
+            "base_url": sandbox.url,
+            "rate_limit": limit,
+            "rate_window": window,
+            "rate_limit_store": store,
+        }
+        workers = [
+            subprocess.Popen([sys.executable, "-c", WORKER, how, str(calls), json.dumps(settings)])
+            for how in ("loop", "one by one", "loop", "one by one")
+        ]
+        assert [worker.wait(60) for worker in workers] == [0, 0, 0, 0]
+        requests = sandbox.requests
+    assert [record.status for record in requests].count(429) == 0
+    assert len(requests) == 4 * calls
+    moments = sorted(record.time for record in requests)
+    elapsed = (moments[-1] - moments[0]).total_seconds()
+    allowed = limit * (1 + int(elapsed / window))
+    assert len(requests) / allowed >= 0.95, f"{len(requests)} of {allowed} in {elapsed:.2f} s"
+
+
+def test_no_process_books_more_than_a_window_ahead(tmp_path: Path) -> None:
+    """What a killed process had booked is lost: a window's worth, and no more."""
+    clock = Clock()
+    dead, alive = (shared(tmp_path, clock, limit=10, window=6.0) for _ in range(2))
+    waiting = [dead.waits() for _ in range(100)]
+    waits = [next(one) for one in waiting]
+    booked = [wait for wait in waits if wait > 1.5 * 1.1 or wait < 1.5 * 0.9]
+    assert len(booked) == 20, "ten now, ten in a window; the others ask again in a quarter of one"
+    clock.now += 13.5
+    assert next(alive.waits()) == 0.0
+
+
+def test_several_keys_in_one_store_have_budgets_of_their_own(tmp_path: Path) -> None:
+    store = f"sqlite:///{tmp_path}/budget.sqlite"
+    one, other = (
+        budget_for(ClientConfig(secret=f"bsk_{name}", rate_limit=1, rate_limit_store=store))
+        for name in ("one", "other")
+    )
+    held = one.waits()
+    assert next(held) == 0.0
+    assert next(other.waits()) == 0.0
+    assert next(one.waits()) > 10
+
+
+@pytest.mark.parametrize("url", ["redis://:hunter2@127.0.0.1:1/0", "sqlite:////proc/no/such/folder/b.sqlite"])
+def test_a_store_that_is_away_does_not_stop_the_work(
+    url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = Clock()
+    of = SharedBudget(2, 60.0, store=url, name="banksync_test", clock=clock)
+    held = [of.waits() for _ in range(3)]
+    assert [next(one) for one in held] == pytest.approx([0.0, 0.0, 60.25], abs=0.01)
+    assert len(caplog.records) == 1, "said once, not for each request"
+    assert "rate_limit_store cannot be used" in caplog.text
+    assert "hunter2" not in caplog.text
+    clock.now += budget.WITHOUT_STORE + 1
+    next(of.waits())
+    assert len(caplog.records) == 2, "after a while it is tried again"
+
+
+def test_a_store_that_comes_back_is_used_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    clock = Clock()
+    folder = tmp_path / "folder"
+    folder.write_text("a file where the folder should be")
+    of = shared(folder, clock, limit=1, window=6.0)
+    held = [of.waits()]
+    assert next(held[0]) == 0.0
+    folder.unlink()
+    clock.now += budget.WITHOUT_STORE + 1
+    held.append(of.waits())
+    assert next(held[1]) == 0.0
+    assert next(shared(folder, clock, limit=1, window=6.0).waits()) > 1, "it is in the store now"
+
+
+def test_a_clock_that_was_wrong_does_not_stop_the_work(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock, wrong = Clock(), Clock()
+    wrong.now += 86_400
+    ahead = shared(tmp_path, wrong, limit=1, window=6.0).waits()
+    assert next(ahead) == 0.0
+    assert next(shared(tmp_path, clock, limit=1, window=6.0).waits()) == 0.0
+    assert "far future" in caplog.text
+
+
+def test_a_refusal_slows_the_other_processes_down(tmp_path: Path) -> None:
+    clock = Clock()
+    one, other = (shared(tmp_path, clock, limit=10, window=60.0) for _ in range(2))
+    one.refused(7.0)
+    assert next(other.waits()) == pytest.approx(7.0, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    "url", ["budget.sqlite", "sqlite:///relative/path", "mysql://u:hunter2@h/db", "sqlite:///", "redis:/x"]
+)
+def test_what_is_no_store_is_refused(url: str) -> None:
+    with pytest.raises(BankSyncConfigError, match="rate_limit_store in the field Extra") as caught:
+        connection(extra=json.dumps({"rate_limit_store": url}))
+    assert "hunter2" not in str(caught.value)
+
+
+def test_a_library_that_is_missing_is_named(mocker: Any, tmp_path: Path) -> None:
+    mocker.patch.dict(sys.modules, {"filelock": None})
+    with pytest.raises(BankSyncConfigError, match=r"filelock.*\[shared-limit\]"):
+        next(shared(tmp_path, Clock(), limit=1, window=6.0).waits())
+
+
+def test_the_loop_does_not_wait_for_the_store(tmp_path: Path) -> None:
+    """Another process holds the lock of the file for a second: the loop goes on."""
+    path = tmp_path / "budget.sqlite"
+    holder = (
+        f"import sys, time, filelock\nwith filelock.FileLock({str(path) + '.lock'!r}):\n"
+        " print('held', flush=True)\n time.sleep(1.0)"
+    )
+    with BankSyncSandbox(portals=1) as sandbox:
+        config = ClientConfig(
+            secret=sandbox.api_key, base_url=sandbox.url, rate_limit_store=f"sqlite:///{path}"
+        )
+
+        async def main() -> tuple[float, float]:
+            gaps = []
+
+            async def heart() -> None:
+                while True:
+                    began = time.monotonic()
+                    await asyncio.sleep(0.01)
+                    gaps.append(time.monotonic() - began)
+
+            async with AsyncClient(config) as client:
+                await client.send(endpoints.whoami())  # loads what has to be loaded
+                process = subprocess.Popen([sys.executable, "-c", holder], stdout=subprocess.PIPE)
+                assert process.stdout is not None
+                with process, process.stdout as out:
+                    await asyncio.to_thread(out.readline)
+                    beat = asyncio.create_task(heart())
+                    began = time.monotonic()
+                    await client.send(endpoints.whoami())
+                    elapsed = time.monotonic() - began
+                    beat.cancel()
+            return elapsed, max(gaps)
+
+        elapsed, longest = asyncio.run(main())
+    assert elapsed > 0.3, "it did wait for the lock"
+    assert longest < elapsed / 2
+
+
+def test_a_request_that_would_come_too_late_is_not_sent() -> None:
+    with BankSyncSandbox(portals=1) as sandbox:
+        config = ClientConfig(secret=sandbox.api_key, base_url=sandbox.url, rate_limit=1)
+        with Client(config) as client:
+            client.send(endpoints.whoami())
+            began = time.monotonic()
+            with pytest.raises(BankSyncBudgetError, match=r"spent for the next \d\d s"):
+                client.send(endpoints.whoami(), patience=2.0)
+            assert time.monotonic() - began < 1.0
+        assert len(sandbox.requests) == 1
+        wait = next(budget_for(config).waits())
+        assert wait < 61, "what was not sent has not been spent"
+
+
+def shared(folder: Path, clock: Clock, *, limit: int, window: float) -> SharedBudget:
+    return SharedBudget(
+        limit, window, store=f"sqlite:///{folder}/budget.sqlite", name="banksync_test", clock=clock
+    )
+
+
+def connection(**fields: Any) -> ClientConfig:
+    given: dict[str, Any] = {"host": None, "port": None, "schema": None, "extra": None}
+    return ClientConfig.from_connection(conn_id="c", password="bsk_x", **given | fields)
