@@ -43,6 +43,8 @@ class BankSyncError(Exception):
     """
 
     permanent: bool = False
+    #: When the request left, by the monotonic clock of this process; None where none did.
+    sent_at: float | None = None
     #: Worth trying again soon, by itself. Never true together with `permanent`.
     transient: bool = False
 

@@ -16,7 +16,7 @@ import tenacity
 from yarl import URL
 
 from airflow_provider_banksync.api import errors, retrying
-from airflow_provider_banksync.api.budget import budget_for
+from airflow_provider_banksync.api.budget import budget_for, ticket
 from airflow_provider_banksync.api.conversations import Conversation, Send, Wait
 from airflow_provider_banksync.api.messages import Call, Reply, Request, Response, T
 from airflow_provider_banksync.exceptions import (
@@ -108,7 +108,9 @@ class AsyncClient:
         :raises BankSyncError: and nothing else.
         """
         settings = retrying.settings(call.request, self.config.max_retries, patience)
-        return await tenacity.AsyncRetrying(sleep=pause, **settings)(self._send_once, call, patience)
+        return await tenacity.AsyncRetrying(sleep=pause, **settings)(
+            self._send_once, call, patience, ticket()
+        )
 
     async def run(self, conversation: Conversation[_R]) -> _R:
         """Drive a conversation to its end and return its result."""
@@ -128,18 +130,21 @@ class AsyncClient:
                 except BankSyncError as error:
                     failure = error
 
-    async def _send_once(self, call: Call[T], patience: float | None) -> Reply[T]:
+    async def _send_once(self, call: Call[T], patience: float | None, place: int) -> Reply[T]:
         budget = budget_for(self.config)
-        waits = budget.waits(patience)
+        waits = budget.waits(patience, place)
         while (wait := await _off_loop(budget, next, waits, None)) is not None:
-            if wait:
-                await pause(wait)
+            await pause(wait)
+        sent = time.monotonic()
         path = self.config.path(call.request.path)
-        response = await self._exchange(call.request, path)
         try:
+            response = await self._exchange(call.request, path)
             value = errors.decode(call, response, path=path, secret=self.config.secret)
         except BankSyncRateLimitError as error:
             await _off_loop(budget, budget.refused, error.retry_after)
+            raise
+        except BankSyncError as error:
+            error.sent_at = sent
             raise
         return Reply(value, errors.server_date(response), time.monotonic())
 

@@ -1,19 +1,21 @@
 """The requests that a key may send in a minute, shared by all that use the key in this process.
 
-Threads, tasks, event loops and triggers of one process take from one budget. Each request is given its moment at once,
-first come, first served, and waits for it: nobody polls, and the budget is used to its last request. The log of what
-was sent is pyrate-limiter's. With a store (`stores`), several processes take from one budget.
+Threads, tasks, event loops and triggers of one process take from one budget, first come, first served: whoever waits
+knows from its place in the queue when its turn is likely to come, and sleeps until then. The log of what was sent is
+pyrate-limiter's. With a store (`stores`), several processes take from one budget.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
 import math
 import os
 import random
 import threading
 import time
+from bisect import bisect_left, insort
 from typing import TYPE_CHECKING
 
 from airflow_provider_banksync.api import stores
@@ -30,16 +32,25 @@ log = logging.getLogger(__name__)
 
 #: The server counts when a request arrives, we when it leaves: the window is this much longer (seconds) for that.
 MARGIN = 0.25
-#: A pause after a 429 that does not say how long to wait.
+#: A pause after a 429 that does not say how long to wait, or says "not at all".
 DEFAULT_PAUSE = 1.0
 #: Those who waited for the end of a pause come back spread over this share of a window, not in step.
 SPREAD = 0.05
-#: Share of the limit that each 429 counts as spent by somebody else, for one window.
+#: Share of the limit that a 429 counts as spent by somebody else, for one window.
 SPENT_BY_OTHERS = 0.1
-#: A shared store is asked again after this share of a window where it has no moment within the next window.
+#: Nobody sleeps longer than this share of a window without a look at the queue, which may have become shorter.
 ASK_AGAIN = 0.25
 #: How long (seconds) a shared store that failed is done without.
 WITHOUT_STORE = 60.0
+#: One more look, where the estimate was early by less than that.
+_TICK = 0.001
+
+_tickets = itertools.count()
+
+
+def ticket() -> int:
+    """Return a place in the queue; a request that is tried again keeps its own."""
+    return next(_tickets)
 
 
 class RateBudget:
@@ -50,6 +61,9 @@ class RateBudget:
     :param clock: monotonic seconds.
     :param rng: gives numbers from 0 to 1.
     """
+
+    #: Its methods may wait for a disk or a network: not for an event loop's own thread.
+    blocks = False
 
     def __init__(
         self,
@@ -68,35 +82,29 @@ class RateBudget:
         self._lock = threading.Lock()
         self._rate = Rate(limit, int((window + MARGIN) * 1000))
         self._bucket: stores.Bucket = InMemoryBucket([self._rate])
+        self._queue: list[int] = []
         self._paused_until = float("-inf")
+        self._refusals_counted_until = float("-inf")
 
-    #: Its methods may wait for a disk or a network: not for an event loop's own thread.
-    blocks = False
+    def waits(self, patience: float | None = None, place: int | None = None) -> Iterator[float]:
+        """Take one request from the budget: yield how long to wait, as often as needed, until it may be sent.
 
-    def waits(self, patience: float | None = None) -> Iterator[float]:
-        """Take one request from the budget: yield how long to wait, again until it may be sent.
-
-        :param patience: seconds after which the request makes no sense any more; None: none.
-        :raises BankSyncBudgetError: it would have to wait longer than that.
+        :param patience: seconds after which the request makes no sense any more; None: it always does.
+        :param place: the request's `ticket`, if it has one already.
+        :raises BankSyncBudgetError: it would have to wait longer than `patience`; nothing is spent.
         """
-        too_late = None if patience is None else self._clock() + patience
-        while (moment := self._reserve()) is None:
-            self._check(self._clock() + ASK_AGAIN * self.window, too_late)
-            yield ASK_AGAIN * self.window * (0.9 + 0.2 * self._rng())
+        too_late = math.inf if patience is None else self._clock() + patience
+        place = ticket() if place is None else place
+        with self._lock:
+            insort(self._queue, place)
         try:
-            self._check(moment, too_late)
-        except BankSyncBudgetError:
-            self._give_back(moment)
-            raise
-        try:
-            yield max(0.0, moment - self._clock())
-        except GeneratorExit:
-            # Nobody waits for it any more: a task was killed, a trigger moved.
-            self._give_back(moment)
-            raise
-        while (left := self._paused_until - self._clock()) > 0:
-            self._check(self._paused_until, too_late)
-            yield left + self._rng() * SPREAD * self.window
+            while (moment := self._take(place)) is not None:
+                self._check(moment, too_late)
+                yield self._nap(moment)
+        finally:
+            # Sent, too late, or nobody waits for it any more: a task was killed, a trigger moved.
+            with self._lock:
+                del self._queue[bisect_left(self._queue, place)]
 
     def refused(self, retry_after: float | None) -> None:
         """Hear of a 429: somebody else spends from the same budget.
@@ -104,59 +112,76 @@ class RateBudget:
         All pause for as long as the server says, and a part of the next window counts as spent by the others; it comes
         back by itself when that window has passed.
         """
-        pause = min(DEFAULT_PAUSE if retry_after is None else retry_after, LONGEST_RETRY_AFTER)
+        pause = min(retry_after or DEFAULT_PAUSE, LONGEST_RETRY_AFTER)
         with self._lock:
             now = self._clock()
-            paused = now < self._paused_until
             self._paused_until = max(self._paused_until, now + pause)
-            if paused:  # the many that were under way are refused together, and count once
-                return
-            for _ in range(math.ceil(self.limit * SPENT_BY_OTHERS)):
-                self._take(self._paused_until)
+            if now < self._refusals_counted_until:
+                return  # the many that were under way are refused together, and count once
+            self._refusals_counted_until = max(self._paused_until, now + SPENT_BY_OTHERS * self.window)
+            self._spend(math.ceil(self.limit * SPENT_BY_OTHERS), self._paused_until)
         log.warning("The rate limit was reached: all requests of this key pause for %.1f s.", pause)
 
-    def _check(self, moment: float, too_late: float | None) -> None:
-        if too_late is not None and moment > too_late:
-            raise BankSyncBudgetError(
-                f"the rate budget of the key is spent for the next {moment - self._clock():.0f} s."
-            )
+    def tighten(self, limit: int) -> None:
+        """Lower the limit, where two connections with the same key disagree about it."""
+        from pyrate_limiter import Rate
 
-    def _give_back(self, moment: float) -> None:
         with self._lock:
-            booked = int(moment * 1000)
-            items = self._bucket.items  # type: ignore[attr-defined]  # it is the one in memory
-            for item in reversed(items):
-                if item.timestamp == booked:
-                    items.remove(item)
-                    return
+            if limit < self.limit:
+                self.limit = limit
+                self._rate = Rate(limit, self._rate.interval)
+                self._bucket.rates = [self._rate]
 
-    def _reserve(self) -> float | None:
-        with self._lock:
-            return self._take(self._clock())
-
-    def _take(self, moment: float) -> float | None:
-        """Book the next free moment at or after this one."""
-        return self._book(moment, math.inf)
-
-    def _book(self, moment: float, latest_start: float) -> float | None:
-        """Book the next free moment at or after this one; None, and nothing is booked, if it is after the latest."""
+    def _take(self, place: int) -> float | None:
+        """Send now, and return None; or return the moment when the turn is likely to come."""
         from pyrate_limiter import RateItem
 
-        self._bucket.leak(int(self._clock() * 1000))
-        latest = self._bucket.peek(0)
-        item = RateItem("request", max(int(moment * 1000), latest.timestamp if latest else 0))
-        while item.timestamp <= latest_start * 1000:
-            if self._bucket.put(item):
-                return float(item.timestamp) / 1000
-            item.timestamp += max(1, int(self._bucket.waiting(item)))
-        return None
+        with self._lock:
+            now = self._clock()
+            self._bucket.leak(int(now * 1000))
+            moment = self._turn_of(bisect_left(self._queue, place), now)
+            if moment <= now and self._bucket.put(RateItem("request", int(now * 1000))):
+                return None
+            return max(moment, now + _TICK)
+
+    def _turn_of(self, position: int, now: float) -> float:
+        """Tell when the request at this position of the queue may be sent, if nobody leaves it."""
+        spent = self._bucket.count()
+        windows, rank = divmod(position, self.limit)
+        moment = max(now, self._paused_until)
+        must_leave = rank - (self.limit - spent)
+        if must_leave >= 0:
+            leaves = self._bucket.peek(spent - 1 - must_leave).timestamp + self._rate.interval + 1
+            moment = max(moment, leaves / 1000)
+        return moment + windows * self._rate.interval / 1000
+
+    def _nap(self, moment: float) -> float:
+        """Return how long to sleep towards a moment."""
+        now = self._clock()
+        if self._paused_until > now:
+            return self._paused_until - now + self._rng() * SPREAD * self.window
+        return min(moment - now, ASK_AGAIN * self.window)
+
+    def _spend(self, requests: int, moment: float) -> None:
+        from pyrate_limiter import RateItem
+
+        for _ in range(requests):
+            self._bucket.put(RateItem("others", int(moment * 1000)))
+
+    def _check(self, moment: float, too_late: float) -> None:
+        if moment > too_late:
+            raise BankSyncBudgetError(
+                f"the rate budget of the key is spent for the next {moment - self._clock():.0f} s.",
+                hint="Raise rate_limit_per_minute if the key's plan allows more, or ask for less at a time.",
+            )
 
 
 class SharedBudget(RateBudget):
     """A budget that several processes spend, with its log in a store that all of them reach.
 
-    A process that dies leaves what it had booked unspent: so none books more than one window ahead. While the store
-    cannot be used, the process goes on with a budget of its own.
+    A request is booked in the store, for the next free moment. A process that dies leaves what it had booked unspent:
+    so nothing is booked more than one window ahead. While the store cannot be used, the process goes on with a log
+    of its own.
 
     :param store: address of the store, as `stores.check_store` returns it.
     :param name: tells the budgets of several keys in one store apart.
@@ -179,41 +204,79 @@ class SharedBudget(RateBudget):
         self._name = name
         self._opened: tuple[stores.Bucket, AbstractContextManager[object]] | None = None
         self._without_until = float("-inf")
-        self._own = self._bucket
 
-    def _give_back(self, moment: float) -> None:
-        """Leave it: the moment is no more than a window away."""
+    def waits(self, patience: float | None = None, place: int | None = None) -> Iterator[float]:
+        """Take one request from the budget, as in `RateBudget`; the queue is the store's."""
+        too_late = math.inf if patience is None else self._clock() + patience
+        while True:
+            moment = self._reserve()
+            now = self._clock()
+            if moment is None:
+                self._check(now + ASK_AGAIN * self.window, too_late)
+                yield ASK_AGAIN * self.window * (0.9 + 0.2 * self._rng())
+                continue
+            self._check(moment, too_late)
+            if moment > now:
+                yield moment - now
+            if self._paused_until <= self._clock():
+                return
+            # What was booked for the time of the pause is booked anew, after it: not all at once at its end.
+            yield self._nap(self._paused_until)
 
-    def _take(self, moment: float) -> float | None:
-        now = self._clock()
-        latest_start = max(now, moment) + self.window + 2 * MARGIN
-        if now >= self._without_until:
+    def tighten(self, limit: int) -> None:
+        """Lower the limit; what is booked already stays."""
+        super().tighten(limit)
+        self._opened = None
+
+    def _reserve(self) -> float | None:
+        with self._lock:
+            return self._book(self._paused_until)
+
+    def _spend(self, requests: int, moment: float) -> None:
+        for _ in range(requests):
+            self._book(moment)
+
+    def _book(self, earliest: float) -> float | None:
+        """Book the next free moment; None, and nothing is booked, if it is too far away."""
+        if self._clock() >= self._without_until:
             try:
                 if self._opened is None:
                     self._opened = stores.open_store(self._store, self._rate, self._name)
-                self._bucket, held = self._opened
+                bucket, held = self._opened
                 with held:
-                    self._forget_the_impossible(now)
-                    return self._book(moment, latest_start)
+                    return self._book_in(bucket, earliest)
             except BankSyncConfigError:
                 raise
             except Exception as error:  # noqa: BLE001 - whatever the library raises; its words may hold a password
                 self._opened = None
-                self._without_until = now + WITHOUT_STORE
+                self._without_until = self._clock() + WITHOUT_STORE
                 log.warning(
                     "rate_limit_store cannot be used (%s): for %.0f s this process has a budget of its own.",
                     type(error).__name__,
                     WITHOUT_STORE,
                 )
-        self._bucket = self._own
-        return self._book(moment, latest_start)
+        return self._book_in(self._bucket, earliest)
 
-    def _forget_the_impossible(self, now: float) -> None:
+    def _book_in(self, bucket: stores.Bucket, earliest: float) -> float | None:
+        from pyrate_limiter import RateItem
+
+        now = self._clock()  # not before: the lock may have taken its time
+        self._forget_the_impossible(bucket, now)
+        bucket.leak(int(now * 1000))
+        last = bucket.peek(0)
+        item = RateItem("request", max(int(max(now, earliest) * 1000), last.timestamp if last else 0))
+        while item.timestamp <= (max(now, earliest) + self.window + 2 * MARGIN) * 1000:
+            if bucket.put(item):
+                return float(item.timestamp) / 1000
+            item.timestamp += max(1, int(bucket.waiting(item)))
+        return None
+
+    def _forget_the_impossible(self, bucket: stores.Bucket, now: float) -> None:
         """Empty the log where it holds what nobody books so far ahead: somebody's clock was wrong."""
-        latest = self._bucket.peek(0)
+        latest = bucket.peek(0)
         if latest and latest.timestamp / 1000 > now + 2 * (self.window + LONGEST_RETRY_AFTER):
             log.warning("rate_limit_store holds requests of the far future: it is emptied.")
-            self._bucket.flush()
+            bucket.flush()
 
 
 _budgets: dict[tuple[object, ...], RateBudget] = {}
@@ -223,10 +286,13 @@ _of_the_parent: list[RateBudget] = []
 
 
 def budget_for(config: ClientConfig) -> RateBudget:
-    """Return the budget of the connection's key in this process; a forked process begins its own."""
+    """Return the budget of the connection's key in this process; a forked process begins its own.
+
+    Where connections with the same key name several limits, the lowest counts.
+    """
     identity = hashlib.sha256(f"{config.base_url} {config.secret}".encode()).hexdigest()
     limit, window, store = config.rate_limit, config.rate_window, config.rate_limit_store
-    key = (identity, limit, window, store)
+    key = (identity, window, store)
     with _budgets_lock:
         if key not in _budgets:
             _budgets[key] = (
@@ -234,7 +300,9 @@ def budget_for(config: ClientConfig) -> RateBudget:
                 if store
                 else RateBudget(limit, window)
             )
-        return _budgets[key]
+        budget = _budgets[key]
+    budget.tighten(limit)
+    return budget
 
 
 def _begin_anew() -> None:

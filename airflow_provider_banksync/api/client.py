@@ -11,7 +11,7 @@ import tenacity
 import urllib3
 
 from airflow_provider_banksync.api import errors, retrying
-from airflow_provider_banksync.api.budget import budget_for
+from airflow_provider_banksync.api.budget import budget_for, ticket
 from airflow_provider_banksync.api.conversations import Conversation, Send, Wait
 from airflow_provider_banksync.api.messages import Call, Reply, Request, Response, T
 from airflow_provider_banksync.exceptions import (
@@ -84,7 +84,7 @@ class Client:
         :raises BankSyncError: and nothing else.
         """
         settings = retrying.settings(call.request, self.config.max_retries, patience)
-        return tenacity.Retrying(sleep=pause, **settings)(self._send_once, call, patience)
+        return tenacity.Retrying(sleep=pause, **settings)(self._send_once, call, patience, ticket())
 
     def run(self, conversation: Conversation[_R]) -> _R:
         """Drive a conversation to its end and return its result."""
@@ -104,17 +104,20 @@ class Client:
                 except BankSyncError as error:
                     failure = error
 
-    def _send_once(self, call: Call[T], patience: float | None) -> Reply[T]:
+    def _send_once(self, call: Call[T], patience: float | None, place: int) -> Reply[T]:
         budget = budget_for(self.config)
-        for wait in budget.waits(patience) if self._in_budget else ():
-            if wait:
-                pause(wait)
+        for wait in budget.waits(patience, place) if self._in_budget else ():
+            pause(wait)
+        sent = time.monotonic()
         path = self.config.path(call.request.path)
-        response = self._exchange(call.request, path)
         try:
+            response = self._exchange(call.request, path)
             value = errors.decode(call, response, path=path, secret=self.config.secret)
         except BankSyncRateLimitError as error:
             budget.refused(error.retry_after)
+            raise
+        except BankSyncError as error:
+            error.sent_at = sent
             raise
         return Reply(value, errors.server_date(response), time.monotonic())
 

@@ -61,14 +61,12 @@ def trigger_sync(
     to_date: str | None = None,
     *,
     workspace_id: str | None = None,
-    clock: Clock,
 ) -> Conversation[Row]:
     """Start one sync, and never a second one.
 
     When the outcome of the POST is unknown (a timeout, a reset, a 5xx), the feed's jobs tell: one that was born since
     the request went out, by the API and for our dates, is ours. Only when there is none is the POST sent again.
 
-    :param clock: the driver's monotonic clock.
     :raises BankSyncConflictError: a job of this feed is queued or running, and it is not ours.
     """
 
@@ -82,56 +80,59 @@ def trigger_sync(
             endpoints.trigger_sync(feed_id, from_date, to_date, workspace_id=workspace_id),
             endpoints.list_jobs(feed_id, workspace_id=workspace_id),
             ours,
-            clock,
         )
     )
 
 
-def create(post: Call[Row], listing: Call[list[Row]], *, name: object, clock: Clock) -> Conversation[Row]:
+def create(post: Call[Row], listing: Call[list[Row]], *, name: object) -> Conversation[Row]:
     """Create one feed or enrichment, and never a second one; unknown outcomes are looked up in the listing.
 
     :param name: what the new one is named, to tell it from others that were born in the meantime.
-    :param clock: the driver's monotonic clock.
     """
 
     def ours(row: Row, born_since: bool | None) -> bool:
         return row.get("name") == name and born_since is True
 
-    return (yield from _post_once(post, listing, ours, clock))
+    return (yield from _post_once(post, listing, ours))
 
 
 def _post_once(
-    post: Call[Row], listing: Call[list[Row]], ours: Callable[[Row, bool | None], bool], clock: Clock
+    post: Call[Row], listing: Call[list[Row]], ours: Callable[[Row, bool | None], bool]
 ) -> Conversation[Row]:
     """Send a POST that must not be repeated; where its outcome is unknown, look for what it may have made.
 
     The server's own clock (the ``Date`` header of the listing) judges when a row was born, so that the local time of
-    day does not matter: the request went out no earlier than that, less the time that has passed since. Without that
-    header nobody can say that the POST did nothing, so it is not sent again.
+    day does not matter: the request went out no earlier than that, less the time that has passed since. (The header has
+    whole seconds: a row that is up to a second older counts, too.) Without that header nobody can say that the POST did
+    nothing, so it is not sent again.
 
     :param ours: tells, from a row and whether it was born since (None where that cannot be known), if it is ours.
     """
-    started = clock()
-    in_doubt = False
+    sent_at: float | None = None
     for attempt in range(1, WRITE_ATTEMPTS + 1):
         try:
             reply: Reply[Row] = yield Send(post)
         except BankSyncError as error:
-            if not (error.ambiguous or (in_doubt and isinstance(error, BankSyncConflictError))):
+            conflict = isinstance(error, BankSyncConflictError)
+            if not (error.ambiguous or (conflict and attempt > 1)):
                 raise
             log.warning("%s Whether it was done is unknown; looking.", error)
             failure = error
+            sent_at = error.sent_at if sent_at is None else sent_at
         else:
             return reply.value
-        rows: Reply[list[Row]] = yield Send(listing)
-        earliest = None if rows.date is None else rows.date - (rows.received - started)
+        try:
+            rows: Reply[list[Row]] = yield Send(listing)
+        except BankSyncError as error:
+            log.warning("Looking failed, too: %s", error)
+            raise failure from error
+        earliest = None if rows.date is None or sent_at is None else rows.date - (rows.received - sent_at)
         for row in rows.value:
             if ours(row, _born_since(row, earliest)):
                 log.info("It was done: %s.", row.get("id"))
                 return row
         if isinstance(failure, BankSyncConflictError) or earliest is None or attempt == WRITE_ATTEMPTS:
             raise failure
-        in_doubt = True
         yield Wait(WRITE_WAIT * attempt)
     raise AssertionError("unreachable: the last attempt returns or raises")
 
@@ -188,9 +189,9 @@ def _born_since(row: Row, earliest: float | None) -> bool | None:
 
 
 def _same_dates(job: Row, from_date: str | None, to_date: str | None) -> bool:
-    """Compare days; a job that does not say its dates is not ruled out by them."""
+    """Compare days; a sync without dates is another one than a sync with them."""
     pairs = ((job.get("startDate"), from_date), (job.get("endDate"), to_date))
-    return all(not there or not ours or str(there)[:10] == ours for there, ours in pairs)
+    return all((str(there)[:10] if there else None) == ours for there, ours in pairs)
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,16 @@ _SQLITE = "sqlite:///"
 class Bucket(Protocol):
     """What the budget uses of pyrate-limiter's buckets."""
 
+    rates: list[Rate]
+
+    def count(self) -> Any:
+        """Return how many requests are logged."""
+
     def put(self, item: RateItem) -> Any:
         """Log a request if the limit allows it at its moment; False where it does not."""
 
     def peek(self, index: int) -> Any:
-        """Return the latest request for 0, None where there is none."""
+        """Return the latest request for 0, the one before it for 1; None where there is none."""
 
     def waiting(self, item: RateItem) -> Any:
         """Return milliseconds until the refused request fits."""
@@ -78,6 +83,8 @@ def _sqlite(url: str, rate: Rate, name: str) -> tuple[Bucket, AbstractContextMan
     lock = FileLock(f"{path}.lock", timeout=PATIENCE)
     with lock:
         bucket = SQLiteBucket.init_from_file([rate], table=name, db_path=str(path))
+        # What a crash of the machine would lose counts for a minute: not worth waiting for the disk each time.
+        bucket.conn.execute("PRAGMA synchronous=OFF")
     return bucket, lock
 
 
@@ -87,6 +94,6 @@ def _redis(url: str, rate: Rate, name: str) -> tuple[Bucket, AbstractContextMana
 
     client = Redis.from_url(url, socket_timeout=PATIENCE, socket_connect_timeout=PATIENCE)
     bucket = RedisBucket.init([rate], client, f"{name}:requests")
-    # The lock ends by itself when its holder dies.
-    lock = client.lock(f"{name}:lock", timeout=PATIENCE, blocking_timeout=PATIENCE)
+    # The lock ends by itself when its holder dies, before the others lose their patience.
+    lock = client.lock(f"{name}:lock", timeout=PATIENCE / 2, blocking_timeout=PATIENCE, sleep=0.01)
     return bucket, lock

@@ -62,11 +62,7 @@ class FeedMethods(ApiMethods):
         :param to_date: last day to sync, inclusive.
         :raises BankSyncConflictError: a job of this feed is queued or running already.
         """
-        return self._run(
-            conversations.trigger_sync(
-                feed_id, from_date, to_date, workspace_id=workspace_id, clock=time.monotonic
-            )
-        )
+        return self._run(conversations.trigger_sync(feed_id, from_date, to_date, workspace_id=workspace_id))
 
     def create_feed(self, body: Row, *, workspace_id: str | None = None) -> Row:
         """Create a feed and return it; it is never created twice by a retry of ours.
@@ -76,7 +72,7 @@ class FeedMethods(ApiMethods):
         """
         post = endpoints.create_feed(body, workspace_id=workspace_id)
         listing = endpoints.list_feeds(workspace_id=workspace_id)
-        return self._run(conversations.create(post, listing, name=body.get("name"), clock=time.monotonic))
+        return self._run(conversations.create(post, listing, name=body.get("name")))
 
     def update_feed(self, feed_id: str, body: Row, *, workspace_id: str | None = None) -> Row:
         """Replace the given fields of a feed and return it; ``source`` and ``dataType`` cannot be changed."""

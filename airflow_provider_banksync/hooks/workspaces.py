@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 from airflow_provider_banksync.api import conversations, endpoints
@@ -56,7 +55,7 @@ class WorkspaceMethods(ApiMethods):
         """
         post = endpoints.create_enrichment(body, workspace_id=workspace_id)
         listing = endpoints.list_enrichments(workspace_id=workspace_id)
-        return self._run(conversations.create(post, listing, name=body.get("name"), clock=time.monotonic))
+        return self._run(conversations.create(post, listing, name=body.get("name")))
 
     def update_enrichment(self, enrichment_id: str, body: Row, *, workspace_id: str | None = None) -> Row:
         """Replace the given fields of an enrichment and return it."""

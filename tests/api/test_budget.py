@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
+import itertools
 import threading
 import time
 from bisect import bisect_right
@@ -17,23 +19,54 @@ from airflow_provider_banksync.api.aio import AsyncClient
 from airflow_provider_banksync.api.budget import MARGIN, RateBudget, budget_for
 from airflow_provider_banksync.api.client import Client
 from airflow_provider_banksync.api.config import ClientConfig
+from airflow_provider_banksync.exceptions import BankSyncBudgetError
 from airflow_provider_banksync.sandbox import BankSyncSandbox
 from airflow_provider_banksync.sandbox.ratelimit import RateLimit
 from tests.api.conftest import Clock
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.api.conftest import Face, ScriptedServer
 
 
-#: Requests that have their moment; one that is given up would give it back.
-_taken: list[Any] = []
+class Simulation:
+    """Requests that wait for their turn, by a clock that jumps from one wake-up to the next."""
 
+    def __init__(self, of: RateBudget, clock: Clock) -> None:
+        self.of = of
+        self.clock = clock
+        self.sent: list[tuple[float, object]] = []
+        self._asleep: list[tuple[float, int, object, Iterator[float]]] = []
+        self._numbers = itertools.count()
 
-def take(of: RateBudget, clock: Clock) -> float:
-    """Take one request without letting time pass; the moment that it is sent at."""
-    waits = of.waits()
-    _taken.append(waits)
-    return clock.now + next(waits)
+    def ask(self, name: object = None, **how: Any) -> None:
+        self._step(name, self.of.waits(**how))
+
+    def leave(self, name: object) -> None:
+        for entry in [entry for entry in self._asleep if entry[2] == name]:
+            self._asleep.remove(entry)
+            entry[3].close()
+        heapq.heapify(self._asleep)
+
+    def run(self, until: float = float("inf")) -> None:
+        while self._asleep and self._asleep[0][0] <= until:
+            moment, _, name, waits = heapq.heappop(self._asleep)
+            self.clock.now = max(self.clock.now, moment)
+            self._step(name, waits)
+        if until != float("inf"):
+            self.clock.now = until
+
+    def most_in_a_window(self) -> int:
+        moments = [moment for moment, _ in self.sent]
+        return max(bisect_right(moments, at + self.of.window) - i for i, at in enumerate(moments))
+
+    def _step(self, name: object, waits: Iterator[float]) -> None:
+        wait = next(waits, None)
+        if wait is None:
+            self.sent.append((self.clock.now, name))
+        else:
+            heapq.heappush(self._asleep, (self.clock.now + wait, next(self._numbers), name, waits))
 
 
 @given(
@@ -43,76 +76,132 @@ def take(of: RateBudget, clock: Clock) -> float:
 def test_never_more_than_the_limit_and_never_later_than_needed(limit: int, gaps: list[float]) -> None:
     clock = Clock()
     window = 5.0
-    of = RateBudget(limit, window, clock=clock)
-    sent: list[float] = []
-    for gap in gaps:
-        clock.now += gap
-        moment = take(of, clock)
-        assert moment >= (sent[-1] - 0.002 if sent else clock.now), "first come, first served"
-        earliest = max(clock.now, sent[-limit] + window + MARGIN if len(sent) >= limit else 0.0)
-        assert moment <= earliest + 0.005
-        sent.append(moment)
-    for first, moment in enumerate(sent):
-        assert bisect_right(sent, moment + window) - first <= limit
+    of = RateBudget(limit, window, clock=clock, rng=lambda: 0.5)
+    simulation = Simulation(of, clock)
+    asked = []
+    for number, gap in enumerate(gaps):
+        simulation.run(until=clock.now + gap)
+        asked.append(clock.now)
+        simulation.ask(number)
+    simulation.run()
+    sent_at = {name: moment for moment, name in simulation.sent}
+    assert all(sent_at[n] <= sent_at[n + 1] + 0.01 for n in range(len(gaps) - 1)), "first come, first served"
+    assert simulation.most_in_a_window() <= limit
+    moments = [moment for moment, _ in simulation.sent]
+    for number, moment in enumerate(moments):
+        free = moments[number - limit] + window + MARGIN if number >= limit else 0.0
+        assert moment <= max(asked[number], free) + 0.005 * (1 + number)
+
+
+@given(
+    refusals=st.lists(
+        st.tuples(st.floats(0.0, 300.0), st.sampled_from([None, 0.0, 1.0, 30.0, 60.0, 90.0, 120.0])),
+        max_size=8,
+    )
+)
+def test_refusals_never_let_more_than_the_limit_through(refusals: list[tuple[float, float | None]]) -> None:
+    clock = Clock()
+    simulation = Simulation(RateBudget(20, 60.0, clock=clock), clock)
+    for number in range(120):
+        simulation.ask(number)
+    for moment, retry_after in sorted(refusals, key=lambda refusal: refusal[0]):
+        simulation.run(until=1000.0 + moment)
+        simulation.of.refused(retry_after)
+    simulation.run()
+    assert len(simulation.sent) == 120
+    assert simulation.most_in_a_window() <= 20
 
 
 def test_a_refusal_pauses_all_slows_down_and_recovers() -> None:
     clock = Clock()
-    of = RateBudget(10, 60.0, clock=clock, rng=lambda: 0.5)
-    assert take(of, clock) == pytest.approx(1000.0)
-    of.refused(7.0)
-    waits = of.waits()
-    assert next(waits) == pytest.approx(7.0, abs=0.01), "what is asked for now comes after the pause"
-    clock.now += 7.001
-    assert list(waits) == []
-    # One in ten counts as spent by others, and two are taken: of 10, 7 are left.
-    moments = [take(of, clock) for _ in range(9)]
-    assert sum(moment < clock.now + 1 for moment in moments) == 7
-    clock.now += 200
-    assert [round(take(of, clock) - clock.now, 1) for _ in range(10)] == [0.0] * 10
+    simulation = Simulation(RateBudget(10, 60.0, clock=clock, rng=lambda: 0.5), clock)
+    simulation.ask("first")
+    simulation.of.refused(7.0)
+    for number in range(12):
+        simulation.ask(number)
+    simulation.run(until=1030.0)
+    moments = [moment for moment, _ in simulation.sent]
+    assert moments[1] >= 1007.0, "what is asked for now comes after the pause"
+    # One in ten counts as spent by others, and one was sent before.
+    assert len(moments) == 9
+    simulation.run()
+    simulation.run(until=clock.now + 200)
+    before = len(simulation.sent)
+    for number in range(10):
+        simulation.ask(number)
+    assert len(simulation.sent) - before == 10, "all of the limit is there again"
 
 
 def test_those_who_slept_through_a_refusal_do_not_come_back_in_step() -> None:
     clock = Clock()
     numbers = iter([0.1, 0.9])
     of = RateBudget(10, 60.0, clock=clock, rng=lambda: next(numbers))
-    sleepers = [of.waits(), of.waits()]
-    for sleeper in sleepers:
-        assert next(sleeper) == 0.0
     of.refused(5.0)
-    one, other = (next(sleeper) for sleeper in sleepers)
+    one, other = (next(of.waits()) for _ in range(2))
     assert one >= 5.0
     assert other - one == pytest.approx(0.8 * budget.SPREAD * 60)
 
 
-def test_many_refusals_of_one_moment_count_once() -> None:
+@pytest.mark.parametrize("retry_after", [None, 0.0, 5.0])
+def test_many_refusals_of_one_moment_count_once(retry_after: float | None) -> None:
     clock = Clock()
-    of = RateBudget(10, 60.0, clock=clock)
+    simulation = Simulation(RateBudget(10, 60.0, clock=clock), clock)
     for _ in range(100):
-        of.refused(5.0)
+        simulation.of.refused(retry_after)
         clock.now += 0.001
-    clock.now += 5.001
-    assert sum(take(of, clock) < clock.now + 1 for _ in range(12)) == 9
+    simulation.run(until=clock.now + 6.0)
+    for number in range(12):
+        simulation.ask(number)
+    assert len(simulation.sent) == 9
 
 
 @pytest.mark.parametrize("asked", [86_400.0, 10.0**300, float("inf")])
 def test_a_server_cannot_stop_everything(asked: float) -> None:
     clock = Clock()
-    of = RateBudget(10, 60.0, clock=clock)
-    of.refused(asked)
-    assert take(of, clock) - clock.now <= 121
+    simulation = Simulation(RateBudget(10, 60.0, clock=clock), clock)
+    simulation.of.refused(asked)
+    simulation.ask()
+    simulation.run()
+    assert clock.now - 1000 <= 125
 
 
-def test_what_nobody_waits_for_any_more_is_given_back() -> None:
+def test_whoever_comes_next_moves_up_when_others_leave_the_queue() -> None:
     clock = Clock()
-    of = RateBudget(10, 60.0, clock=clock)
-    for _ in range(10):
-        take(of, clock)
-    waiting = [of.waits() for _ in range(100)]
-    assert [next(waits) for waits in waiting][-1] == pytest.approx(10 * (60 + MARGIN), abs=0.1)
-    for waits in waiting:
-        waits.close()
-    assert take(of, clock) - clock.now == pytest.approx(60.25, abs=0.01)
+    simulation = Simulation(RateBudget(10, 60.0, clock=clock), clock)
+    for number in range(1000):
+        simulation.ask(number)
+    for number in range(10, 999):
+        simulation.leave(number)
+    simulation.ask("new")
+    simulation.run()
+    late = {name: moment for moment, name in simulation.sent[10:]}
+    assert list(late) == [999, "new"]
+    assert max(late.values()) < 1000 + 60 + MARGIN + budget.ASK_AGAIN * 60
+
+
+def test_a_request_that_is_tried_again_keeps_its_place() -> None:
+    clock = Clock()
+    simulation = Simulation(RateBudget(10, 60.0, clock=clock), clock)
+    place = budget.ticket()
+    simulation.ask("first", place=place)
+    for number in range(600):
+        simulation.ask(number)
+    simulation.run(until=1030.0)
+    simulation.ask("first again", place=place)
+    simulation.run()
+    again = next(moment for moment, name in simulation.sent if name == "first again")
+    assert again < 1000 + 2 * (60 + MARGIN)
+
+
+def test_what_cannot_come_in_time_is_refused_and_costs_nothing() -> None:
+    clock = Clock()
+    simulation = Simulation(RateBudget(1, 60.0, clock=clock), clock)
+    simulation.ask("spent")
+    with pytest.raises(BankSyncBudgetError, match="spent for the next 60 s"):
+        simulation.ask("in a hurry", patience=30.0)
+    simulation.ask("patient", patience=61.0)
+    simulation.run()
+    assert [name for _, name in simulation.sent] == ["spent", "patient"]
 
 
 def test_a_forked_process_begins_anew() -> None:
@@ -124,7 +213,7 @@ def test_a_forked_process_begins_anew() -> None:
         child = os.fork()
         if child == 0:
             fresh = budget_for(config)
-            os._exit(0 if fresh is not of and next(fresh.waits()) == 0.0 else 1)
+            os._exit(0 if fresh is not of and next(fresh.waits(), None) is None else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
@@ -132,7 +221,18 @@ def test_one_budget_for_a_key_in_a_process() -> None:
     one = ClientConfig(secret="bsk_one", workspace_id="a")
     assert budget_for(one) is budget_for(ClientConfig(secret="bsk_one", workspace_id="b"))
     assert budget_for(one) is not budget_for(ClientConfig(secret="bsk_two"))
-    assert budget_for(one) is not budget_for(ClientConfig(secret="bsk_one", rate_limit=500))
+
+
+def test_two_limits_for_one_key_are_one_budget_and_the_lower_counts() -> None:
+    of = budget_for(ClientConfig(secret="bsk_both", rate_limit=6))
+    assert budget_for(ClientConfig(secret="bsk_both", rate_limit=5)) is of
+    assert budget_for(ClientConfig(secret="bsk_both", rate_limit=6)) is of
+    clock = Clock()
+    of._clock = clock
+    simulation = Simulation(of, clock)
+    for number in range(7):
+        simulation.ask(number)
+    assert len(simulation.sent) == 5
 
 
 def test_a_refusal_that_happens_all_the_same_is_told_to_the_budget(

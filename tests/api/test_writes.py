@@ -24,9 +24,7 @@ def feed(born: float, **fields: Any) -> dict[str, Any]:
 
 
 def create() -> Any:
-    return conversations.create(
-        endpoints.create_feed(BODY), endpoints.list_feeds(), name="New", clock=time.monotonic
-    )
+    return conversations.create(endpoints.create_feed(BODY), endpoints.list_feeds(), name="New")
 
 
 def methods(server: ScriptedServer) -> list[str]:
