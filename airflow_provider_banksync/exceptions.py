@@ -15,7 +15,8 @@
     │   └── BankSyncBudgetError           not sent: our own budget is spent for longer than the request may wait
     ├── BankSyncReauthRequiredError       503: the bank wants its owner to sign in again
     ├── BankSyncServerError               the service or its edge failed (5xx)
-    ├── BankSyncConnectionError           no answer: DNS, refused, reset, timeout, TLS
+    ├── BankSyncConnectionError           no answer: DNS, refused, reset, timeout
+    │   └── BankSyncCertificateError      the server's certificate is not to be trusted; nothing was sent
     ├── BankSyncResponseError             an answer that is not BankSync's envelope
     └── job errors                        .job (the job's last known state)
         ├── BankSyncJobFailedError
@@ -185,9 +186,16 @@ class BankSyncServerError(BankSyncError):
 
 
 class BankSyncConnectionError(BankSyncError):
-    """There was no complete answer: name not found, refused, reset, timeout, TLS failure."""
+    """There was no complete answer: name not found, refused, reset, timeout."""
 
     transient = True
+
+
+class BankSyncCertificateError(BankSyncConnectionError):
+    """The server's certificate is not to be trusted; nothing was sent."""
+
+    permanent = True
+    transient = False
 
 
 class BankSyncResponseError(BankSyncError):

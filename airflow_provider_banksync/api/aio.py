@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.request import getproxies, proxy_bypass
 from weakref import WeakKeyDictionary
@@ -15,7 +13,7 @@ import aiohttp
 import tenacity
 from yarl import URL
 
-from airflow_provider_banksync.api import errors, retrying
+from airflow_provider_banksync.api import errors, retrying, tls
 from airflow_provider_banksync.api.budget import budget_for, ticket
 from airflow_provider_banksync.api.conversations import Conversation, Send, Wait
 from airflow_provider_banksync.api.messages import Call, Reply, Request, Response, T
@@ -27,6 +25,7 @@ from airflow_provider_banksync.exceptions import (
 )
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
     from types import TracebackType
 
@@ -74,7 +73,8 @@ class AsyncClient:
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        context = await _tls(self.config.verify)
+        # In a thread: certificates are read from the disk.
+        context = await asyncio.to_thread(tls.context, self.config.verify)
         sessions = _shared.setdefault(asyncio.get_running_loop(), {})
         shared = sessions.get(self._share)
         if shared is None:
@@ -177,7 +177,7 @@ class AsyncClient:
             raise
         except Exception as error:  # noqa: BLE001 - whatever the library raises; a cancellation is none of these
             # Without the cause, which may quote what the server echoed; the message has its words, scrubbed.
-            raise _connection_error(error, request, path, config) from None
+            raise _connection_error(error, request, config) from None
 
 
 async def _off_loop(budget: RateBudget, ask: Callable[..., _R], *args: Any) -> _R:
@@ -185,16 +185,13 @@ async def _off_loop(budget: RateBudget, ask: Callable[..., _R], *args: Any) -> _
     return await asyncio.to_thread(ask, *args) if budget.blocks else ask(*args)
 
 
-def _connection_error(
-    error: Exception, request: Request, path: str, config: ClientConfig
-) -> BankSyncConnectionError:
-    sent = not isinstance(error, _NOT_SENT)
-    return BankSyncConnectionError(
-        errors.no_answer(error, sent=sent, secret=config.secret),
-        method=request.method,
-        path=path,
-        hint=errors.no_answer_hint(config.base_url),
-        ambiguous=sent and not request.repeatable,
+def _connection_error(error: Exception, request: Request, config: ClientConfig) -> BankSyncConnectionError:
+    return errors.no_answer(
+        error,
+        request,
+        config,
+        sent=not isinstance(error, _NOT_SENT),
+        certificate=isinstance(error, aiohttp.ClientConnectorCertificateError),
     )
 
 
@@ -224,22 +221,3 @@ def _proxy(url: URL) -> str | None:
         return None
     proxies = getproxies()
     return proxies.get(url.scheme) or proxies.get("all")
-
-
-async def _tls(verify: bool | str) -> ssl.SSLContext | bool:
-    """Translate `verify` for aiohttp; certificates are read from disk in a thread, off the loop."""
-    if isinstance(verify, bool):
-        return verify
-    try:
-        return await asyncio.to_thread(_bundle, verify)
-    except (OSError, ValueError) as error:
-        raise BankSyncConfigError(
-            f"the CA bundle {verify!r} cannot be read: {error}.", hint="See verify in the field Extra."
-        ) from error
-
-
-def _bundle(place: str) -> ssl.SSLContext:
-    """Trust the certificates of a file or a folder."""
-    if Path(place).is_dir():
-        return ssl.create_default_context(capath=place)
-    return ssl.create_default_context(cafile=place)

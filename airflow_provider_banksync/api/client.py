@@ -10,7 +10,7 @@ import requests
 import tenacity
 import urllib3
 
-from airflow_provider_banksync.api import errors, retrying
+from airflow_provider_banksync.api import errors, retrying, tls
 from airflow_provider_banksync.api.budget import budget_for, ticket
 from airflow_provider_banksync.api.conversations import Conversation, Send, Wait
 from airflow_provider_banksync.api.messages import Call, Reply, Request, Response, T
@@ -32,6 +32,9 @@ _CONNECT_TIMEOUT = 10.0
 _CHUNK = 64 * 1024
 #: These are raised before the request has left, so it did no work. A failed TLS handshake is one of them.
 _NOT_SENT = (requests.exceptions.ConnectTimeout, requests.exceptions.ProxyError, requests.exceptions.SSLError)
+
+#: OpenSSL's reason, which requests and urllib3 wrap twice and keep in the text.
+_UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"
 
 
 class _Session(requests.Session):
@@ -59,6 +62,7 @@ class Client:
     """
 
     def __init__(self, config: ClientConfig, *, in_budget: bool = True) -> None:
+        tls.context(config.verify)  # refuses a bundle that cannot be read, before anything is sent
         self.config = config
         self._in_budget = in_budget
         self._session = _Session()
@@ -148,25 +152,19 @@ class Client:
             raise
         except Exception as error:  # noqa: BLE001 - whatever the library raises: a bad name, a CA bundle that is gone
             # Without the cause, which may quote what the server echoed; the message has its words, scrubbed.
-            raise _connection_error(error, request, path, config) from None
+            raise _connection_error(error, request, config) from None
         headers_in = {name.lower(): value for name, value in answer.headers.items()}
         return Response(answer.status_code, headers_in, bytes(body))
 
 
-def _connection_error(
-    error: Exception,
-    request: Request,
-    path: str,
-    config: ClientConfig,
-) -> BankSyncConnectionError:
+def _connection_error(error: Exception, request: Request, config: ClientConfig) -> BankSyncConnectionError:
     refused = isinstance(error, requests.exceptions.ConnectionError) and _never_connected(error)
-    sent = not (refused or isinstance(error, _NOT_SENT))
-    return BankSyncConnectionError(
-        errors.no_answer(error, sent=sent, secret=config.secret),
-        method=request.method,
-        path=path,
-        hint=errors.no_answer_hint(config.base_url),
-        ambiguous=sent and not request.repeatable,
+    return errors.no_answer(
+        error,
+        request,
+        config,
+        sent=not (refused or isinstance(error, _NOT_SENT)),
+        certificate=isinstance(error, requests.exceptions.SSLError) and _UNTRUSTED in str(error),
     )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_banksync.api import codec
 from airflow_provider_banksync.exceptions import (
     BankSyncAuthError,
+    BankSyncCertificateError,
     BankSyncConflictError,
     BankSyncConnectionError,
     BankSyncEdgeBlockedError,
@@ -26,6 +27,7 @@ from airflow_provider_banksync.exceptions import (
 )
 
 if TYPE_CHECKING:
+    from airflow_provider_banksync.api.config import ClientConfig
     from airflow_provider_banksync.api.messages import Call, Request, Response, Row, T
 
 #: A whole family's listing takes a few MB; what is beyond this is a mistake, or a bomb.
@@ -41,6 +43,9 @@ _BANK_DATA = re.compile(r"/banks/[^/]+(/|$)")
 _NOT_FOUND_HINT = (
     "It may have been deleted, or live in another workspace: check the id, and give workspace_id for what belongs "
     "to a portal."
+)
+_CERTIFICATE_HINT = (
+    "Where a proxy of your own signs for others, name its CA bundle as verify in the field Extra."
 )
 _SCOPE_HINTS = {
     400: "scope='family' is for the parent workspace: use the parent's key, without a portal's workspace_id.",
@@ -219,15 +224,23 @@ def check_body(size: int, seconds: float, timeout: float, request: Request, path
         )
 
 
-def no_answer(error: BaseException, *, sent: bool, secret: str) -> str:
+def no_answer(
+    error: BaseException, request: Request, config: ClientConfig, *, sent: bool, certificate: bool
+) -> BankSyncConnectionError:
     """Say why there was no answer, in one line of the library's own words.
 
     :param sent: the request may have reached the server.
+    :param certificate: the server's certificate was refused.
     """
     when = "no complete answer" if sent else "could not connect"
-    return f"{when} ({type(error).__name__}: {scrub(str(error), secret)})."
-
-
-def no_answer_hint(base_url: str) -> str:
-    """Say what to look at when there was no answer."""
-    return f"Is {base_url} reachable from this worker (name, proxy, firewall; a sandbox: is it running)?"
+    message = f"{when} ({type(error).__name__}: {scrub(str(error), config.secret)})."
+    path = config.path(request.path)
+    if certificate:
+        return BankSyncCertificateError(message, method=request.method, path=path, hint=_CERTIFICATE_HINT)
+    return BankSyncConnectionError(
+        message,
+        method=request.method,
+        path=path,
+        hint=f"Is {config.base_url} reachable from this worker (name, proxy, firewall; a sandbox: is it running)?",
+        ambiguous=sent and not request.repeatable,
+    )

@@ -9,7 +9,7 @@ import struct
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,6 +17,9 @@ from airflow_provider_banksync.api.aio import AsyncClient
 from airflow_provider_banksync.api.budget import RateBudget
 from airflow_provider_banksync.api.client import Client
 from airflow_provider_banksync.api.config import ClientConfig
+
+if TYPE_CHECKING:
+    import ssl
 
 KEY = "bsk_" + "c" * 44
 RESET = "reset"
@@ -53,6 +56,7 @@ class ScriptedServer:
 
     script: list[Answer] = field(default_factory=list, repr=False)
     seen: list[Seen] = field(default_factory=list, repr=False)
+    tls: ssl.SSLContext | None = None
 
     def __post_init__(self) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0))
@@ -61,7 +65,7 @@ class ScriptedServer:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self._socket.getsockname()[1]}"
 
     def close(self) -> None:
         self._open.set()
@@ -80,7 +84,13 @@ class ScriptedServer:
 
     def _answer(self, connection: socket.socket) -> None:
         with connection:
-            self._play(connection)
+            if self.tls:
+                try:
+                    connection = self.tls.wrap_socket(connection, server_side=True)
+                except OSError:  # the client did not like our certificate
+                    return
+            with connection:
+                self._play(connection)
 
     def _play(self, connection: socket.socket) -> None:
         head, _, rest = b"", b"", b""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import gzip
 import json
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from airflow_provider_banksync import exceptions as x
-from airflow_provider_banksync.api import conversations, endpoints
+from airflow_provider_banksync.api import conversations, endpoints, retry
+from airflow_provider_banksync.api.client import Client
 from airflow_provider_banksync.api.config import USER_AGENT, ClientConfig
 from tests.api.conftest import KEY, RESET, SILENCE, Face, ScriptedServer, ok, reply
 
@@ -103,6 +105,44 @@ def test_retry_after_is_heeded(face: Face, server: ScriptedServer, config: Clien
     assert 7 <= face.waits[0] <= 8
 
 
+def test_time_in_the_queue_is_no_reason_to_give_up(server: ScriptedServer, mocker: Any) -> None:
+    """What counts against a request is what it waited between its own tries."""
+    mocker.patch.object(retry, "LONGEST_TOTAL", 1.5)
+    config = ClientConfig(secret=KEY, base_url=server.url, rate_limit=1, rate_window=2.0)
+    server.script = [ok([]), reply(502, FAILED), ok([])]
+    with Client(config) as client:
+        client.send(endpoints.list_feeds())
+        assert client.send(endpoints.list_feeds()).value == []
+
+
+def test_no_more_tries_than_there_is_time_for(
+    face: Face, server: ScriptedServer, config: ClientConfig, mocker: Any
+) -> None:
+    mocker.patch.object(retry, "LONGEST_TOTAL", 2.5)
+    server.script = [reply(502, FAILED)] * 9
+    with pytest.raises(x.BankSyncServerError):
+        face.run(replace(config, max_retries=50), endpoints.list_feeds())
+    assert sum(face.waits) <= 2.5
+    assert len(server.seen) < 9
+
+
+def test_a_look_at_a_job_does_not_wait_for_the_budget_beyond_the_deadline(
+    server: ScriptedServer, mocker: Any
+) -> None:
+    mocker.patch.object(conversations, "LAST_LOOK", 0.5)
+    config = ClientConfig(secret=KEY, base_url=server.url, rate_limit=2, rate_window=60.0)
+    server.script = [ok(job(0)), ok(job(0))]
+    began = time.monotonic()
+    waiting = replace(polling(time.monotonic, began + 1.0), interval=0.2)
+    with (
+        Client(config) as client,
+        pytest.raises(x.BankSyncJobTimeoutError, match="budget of the key is spent") as caught,
+    ):
+        client.run(conversations.wait_for_job("f", "ours", waiting))
+    assert time.monotonic() - began < 5
+    assert caught.value.job["status"] == "queued"
+
+
 def test_nobody_there(face: Face, config: ClientConfig) -> None:
     gone = ScriptedServer()
     url = gone.url
@@ -144,7 +184,7 @@ def test_a_sync_whose_answer_was_lost_is_found_again(
     now = time.time() + skew
     older = job(now - 60, id="older")
     server.script = [fault, jobs_at(server, job(now), older, skew=skew)]
-    found = face.run(config, conversations.trigger_sync("f", clock=time.monotonic))
+    found = face.run(config, conversations.trigger_sync("f"))
     assert found["id"] == "ours"
     assert [seen.method for seen in server.seen] == ["POST", "GET"]
 
@@ -158,11 +198,57 @@ def test_a_sync_that_never_arrived_is_sent_again(
         job(now - 60, id="older"),
         job(now, id="scheduled", type="scheduled"),
         job(now, id="other days", startDate="2020-01-01"),
+        job(now, id="no days"),
     ]
     server.script = [RESET, jobs_at(server, *strangers, skew=skew), ok(job(now), 201)]
-    conversation = conversations.trigger_sync("f", "2026-01-01", clock=time.monotonic)
+    conversation = conversations.trigger_sync("f", "2026-01-01")
     assert face.run(config, conversation)["id"] == "ours"
     assert [seen.method for seen in server.seen] == ["POST", "GET", "POST"]
+
+
+def test_a_sync_with_days_is_not_ours_when_we_asked_for_none(
+    face: Face, server: ScriptedServer, config: ClientConfig
+) -> None:
+    other = job(time.time(), id="january", startDate="2026-01-01", endDate="2026-01-31")
+    server.script = [RESET, jobs_at(server, other), reply(409, FAILED), jobs_at(server, other)]
+    with pytest.raises(x.BankSyncConflictError):
+        face.run(config, conversations.trigger_sync("f"))
+
+
+def test_days_of_ours_are_found_again(face: Face, server: ScriptedServer, config: ClientConfig) -> None:
+    ours = job(time.time(), startDate="2026-01-01T00:00:00.000Z", endDate="2026-01-31")
+    server.script = [RESET, jobs_at(server, ours)]
+    assert face.run(config, conversations.trigger_sync("f", "2026-01-01", "2026-01-31"))["id"] == "ours"
+
+
+@pytest.mark.parametrize("look", [reply(403, FAILED), reply(500, FAILED)], ids=["403", "500"])
+def test_a_look_that_fails_does_not_hide_that_the_outcome_is_unknown(
+    face: Face, server: ScriptedServer, config: ClientConfig, look: bytes
+) -> None:
+    server.script = [RESET, *[look] * 9]
+    with pytest.raises(x.BankSyncConnectionError) as caught:
+        face.run(config, conversations.trigger_sync("f"))
+    assert (caught.value.method, caught.value.ambiguous, caught.value.permanent) == ("POST", True, False)
+    assert isinstance(caught.value.__cause__, x.BankSyncError)
+
+
+def test_a_job_from_before_our_request_left_the_queue_is_not_ours(
+    server: ScriptedServer,
+) -> None:
+    """The request waits for the budget while somebody else's sync begins and ends."""
+    config = ClientConfig(secret=KEY, base_url=server.url, rate_limit=2, rate_window=3.0)
+    strangers: list[dict[str, Any]] = []
+
+    def look(seen: Any) -> bytes:
+        return jobs_at(server, *strangers)(seen)
+
+    server.script = [ok([]), ok([]), RESET, look, ok(job(time.time()), 201)]
+    with Client(config) as client:
+        client.send(endpoints.list_feeds())
+        client.send(endpoints.list_feeds())
+        strangers.append(job(time.time() + 0.3, id="stranger", status="completed"))
+        assert client.run(conversations.trigger_sync("f"))["id"] == "ours"
+    assert [seen.method for seen in server.seen][2:] == ["POST", "GET", "POST"]
 
 
 def test_a_second_request_that_meets_our_own_job_finds_it(
@@ -170,7 +256,7 @@ def test_a_second_request_that_meets_our_own_job_finds_it(
 ) -> None:
     late = jobs_at(server, job(time.time()))
     server.script = [RESET, jobs_at(server), reply(409, FAILED), late]
-    assert face.run(config, conversations.trigger_sync("f", clock=time.monotonic))["id"] == "ours"
+    assert face.run(config, conversations.trigger_sync("f"))["id"] == "ours"
     assert [seen.method for seen in server.seen] == ["POST", "GET", "POST", "GET"]
 
 
@@ -179,7 +265,7 @@ def test_a_conflict_at_once_is_somebody_elses_job(
 ) -> None:
     server.script = [reply(409, FAILED)]
     with pytest.raises(x.BankSyncConflictError):
-        face.run(config, conversations.trigger_sync("f", clock=time.monotonic))
+        face.run(config, conversations.trigger_sync("f"))
     assert len(server.seen) == 1
 
 
@@ -188,7 +274,7 @@ def test_an_outcome_that_stays_unknown_is_an_error_in_bounded_tries(
 ) -> None:
     server.script = [RESET, jobs_at(server)] * conversations.WRITE_ATTEMPTS
     with pytest.raises(x.BankSyncConnectionError):
-        face.run(config, conversations.trigger_sync("f", clock=time.monotonic))
+        face.run(config, conversations.trigger_sync("f"))
     assert [seen.method for seen in server.seen].count("POST") == conversations.WRITE_ATTEMPTS
 
 
