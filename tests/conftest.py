@@ -14,8 +14,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-# Every answer that a sandbox gives during any test is held against the contract, and no log may hold a key.
-pytest_plugins = ["tests.contract.plugin", "tests.leaks"]
+# Every answer that a sandbox gives and every request that we send during any test is held against the contract, and no
+# log may hold a key.
+pytest_plugins = ["tests.contract.plugin", "tests.contract.ours", "tests.leaks"]
 
 # Airflow reads its settings once, when it is imported: they must be there before that, and none of the user's own.
 _HOME = tempfile.mkdtemp(prefix="banksync-tests-")

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_banksync.api import endpoints
 from airflow_provider_banksync.api.aio import AsyncClient
 from airflow_provider_banksync.api.budget import RateBudget
 from airflow_provider_banksync.api.client import Client
 from airflow_provider_banksync.api.config import ClientConfig
 from airflow_provider_banksync.exceptions import BankSyncError
 from tests.api.conftest import ScriptedServer
+from tests.contract.calls import CALLS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,43 +28,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisWarning")  # large examples
 KEY = "bsk_" + "h" * 44
 CASES = 1500
-
-BODY = {"name": "x"}
-CALLS: list[Call[Any]] = [
-    endpoints.whoami(),
-    endpoints.list_workspaces(),
-    endpoints.list_banks(),
-    endpoints.list_banks("family"),
-    endpoints.get_bank("b"),
-    endpoints.delete_bank("b"),
-    endpoints.create_bank_link({"source": "plaid"}),
-    endpoints.list_accounts("b"),
-    endpoints.get_account("b", "a"),
-    endpoints.get_balance("b", "a"),
-    endpoints.list_holdings("b", "a"),
-    endpoints.get_loan("b", "a"),
-    endpoints.list_trades("b", "a"),
-    endpoints.list_transactions("b", "a"),
-    endpoints.list_feeds("family"),
-    endpoints.get_feed("f"),
-    endpoints.create_feed(BODY),
-    endpoints.update_feed("f", BODY),
-    endpoints.delete_feed("f"),
-    endpoints.trigger_sync("f"),
-    endpoints.trigger_learn("f"),
-    endpoints.list_jobs("f"),
-    endpoints.list_all_jobs("family"),
-    endpoints.get_job("f", "j"),
-    endpoints.cancel_job("f", "j"),
-    endpoints.list_enrichments(),
-    endpoints.get_enrichment("e"),
-    endpoints.create_enrichment(BODY),
-    endpoints.update_enrichment("e", BODY),
-    endpoints.delete_enrichment("e"),
-    endpoints.preview_enrichment("f", [{}]),
-    endpoints.list_integrations("family"),
-    endpoints.delete_integration("i"),
-]
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20)
 values = st.recursive(
@@ -174,7 +137,13 @@ def run_on_a_loop(config: ClientConfig, call: Call[Any]) -> Any:
 def test_a_result_or_one_of_our_errors(
     hostile: ScriptedServer, run: Any, call: Any, status: int, head: dict[str, str], body: bytes, mangle: str
 ) -> None:
-    config = ClientConfig(secret=KEY, base_url=hostile.url, timeout=1.0, max_retries=0, rate_limit=100_000)
+    config = ClientConfig(
+        secret=KEY,
+        base_url=hostile.url,
+        timeout=1.0,
+        max_retries=0,
+        internal=call.request.operation == "listAllJobs",
+    )
     hostile.script = [answer(status, head, body, mangle)]
     began = time.monotonic()
     value: Any = None

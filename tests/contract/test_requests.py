@@ -1,0 +1,64 @@
+"""What our clients send: every operation of the contract, in the contract's words."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from airflow_provider_banksync.api import endpoints
+from airflow_provider_banksync.api.config import ClientConfig
+from tests.contract.calls import CALLS
+from tests.contract.ours import complaint, operations
+
+if TYPE_CHECKING:
+    from airflow_provider_banksync.api.messages import Call
+
+#: It finishes what only a person in a browser can begin.
+NOT_OURS = {"connectBank"}
+
+
+def sent_path(call: Call[Any]) -> str:
+    internal = call.request.operation == "listAllJobs"
+    return ClientConfig(secret="s", internal=internal).path(call.request.path)
+
+
+@pytest.mark.parametrize(
+    "call", CALLS, ids=lambda call: f"{call.request.operation}{dict(call.request.query)}"
+)
+def test_a_request_is_what_the_contract_says(call: Call[Any]) -> None:
+    assert complaint(call.request, sent_path(call)) is None
+
+
+def test_every_operation_of_the_contract_is_spoken() -> None:
+    assert {call.request.operation for call in CALLS} == set(operations()) - NOT_OURS
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"operation": "listAll"}, "none of the contract's operations"),
+        ({"method": "POST"}, "not POST"),
+        ({"path": "/v1/feeds/f/jobs/extra"}, "listJobs is GET"),
+        ({"query": (("state", "failed"),)}, "no parameter state"),
+        ({"query": (("status", "JobStatus.FAILED"),)}, "status=JobStatus.FAILED"),
+        ({"query": (("limit", "0"),)}, "limit=0"),
+        ({"body": b"{}"}, "no body is expected"),
+    ],
+)
+def test_a_request_that_breaks_the_contract_is_found_out(change: dict[str, Any], words: str) -> None:
+    request = replace(endpoints.list_jobs("f").request, **change)
+    assert words in str(complaint(request, request.path))
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (endpoints.create_feed({"name": "n"}), "source"),
+        (endpoints.update_feed("f", {"dataType": "trades"}), "dataType"),
+        (endpoints.trigger_sync("f", "2026-02-30"), "startDate"),
+    ],
+)
+def test_a_body_that_breaks_the_contract_is_found_out(call: Call[Any], words: str) -> None:
+    assert words in str(complaint(call.request, call.request.path))
