@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass
-from datetime import date, datetime
 from decimal import Decimal
 from inspect import signature
 from typing import TYPE_CHECKING, Any
@@ -17,10 +16,11 @@ from airflow_provider_banksync.sandbox.clock import iso, parse_moment
 from airflow_provider_banksync.sandbox.encoding import encode
 from airflow_provider_banksync.sandbox.errors import ApiError, BadRequestError, SandboxError
 from airflow_provider_banksync.sandbox.fault import KINDS
-from airflow_provider_banksync.sandbox.params import read_object
+from airflow_provider_banksync.sandbox.params import read_day, read_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import datetime
 
     from starlette.requests import Request
 
@@ -168,24 +168,25 @@ def _clock(ask: Ask) -> Row:
 
 
 def _set_clock(ask: Ask) -> Row:
-    if "scale" in ask.body:
-        ask.sandbox.clock.set_scale(float(ask.body["scale"]))
-    if "now" in ask.body:
-        ask.sandbox.clock.move_to(parse_moment(str(ask.body["now"])))
-    if "advance" in ask.body:
-        ask.sandbox.clock.advance(float(ask.body["advance"]))
+    clock, wanted = ask.sandbox.clock, _plain(ask.body)
+    moment = parse_moment(str(wanted["now"])) if "now" in wanted else None
+    if "scale" in wanted:
+        clock.set_scale(wanted["scale"])
+    if moment is not None:
+        clock.move_to(moment)
+    if "advance" in wanted:
+        clock.advance(wanted["advance"])
     return _clock(ask)
 
 
 def _add_transaction(ask: Ask) -> Row:
-    settles_after = ask.body.get("settlesAfter")
     made = ask.sandbox.add_transaction(
         str(ask.body["accountId"]),
         ask.body["amount"],
-        str(ask.body.get("description", "Added by a test")),
-        day=date.fromisoformat(str(ask.body["day"])) if "day" in ask.body else None,
-        category=str(ask.body.get("category", "Other")),
-        settles_after=None if settles_after is None else float(settles_after),
+        ask.body.get("description", "Added by a test"),
+        day=read_day(ask.body, "day"),
+        category=ask.body.get("category", "Other"),
+        settles_after=_plain(ask.body).get("settlesAfter"),
     )
     return {"id": made}
 
@@ -205,18 +206,27 @@ def _finish_link(ask: Ask) -> Row:
 
 
 def _create_key(ask: Ask) -> Row:
-    expires_at: datetime | None = (
-        parse_moment(str(ask.body["expiresAt"])) if "expiresAt" in ask.body else None
-    )
-    key = ask.sandbox.create_key(
-        ask.body.get("scopes"), ask.body.get("role", "owner"), ask.body.get("workspaceId"), expires_at
-    )
-    return {"apiKey": key}
+    return {"apiKey": ask.sandbox.create_key(ask.body.get("scopes"), *_holder(ask))}
+
+
+def _create_session(ask: Ask) -> Row:
+    return {"bearerToken": ask.sandbox.create_session(*_holder(ask))}
+
+
+def _holder(ask: Ask) -> tuple[str, str | None, datetime | None]:
+    until = ask.body.get("expiresAt")
+    expires_at = None if until is None else parse_moment(str(until))
+    return ask.body.get("role", "owner"), ask.body.get("workspaceId"), expires_at
 
 
 def _revoke_key(ask: Ask) -> Row:
     ask.sandbox.revoke_key(ask.id)
     return {"revoked": True}
+
+
+def _delete_portal(ask: Ask) -> Row:
+    ask.sandbox.delete_portal(ask.id)
+    return {"id": ask.id, "deleted": True}
 
 
 _RULE = ("with", "method", "path", "workspaceId", "nth", "times", "probability", "seed", "when")
@@ -269,7 +279,16 @@ CALLS = (
         (),
         ("scopes", "role", "workspaceId", "expiresAt"),
     ),
-    AdminCall("DELETE", f"{ROOT}/keys/{{id}}", "revokes an API key", _revoke_key),
+    AdminCall("DELETE", f"{ROOT}/keys/{{id}}", "revokes an API key, or ends a session", _revoke_key),
+    AdminCall(
+        "POST",
+        f"{ROOT}/sessions",
+        "lets a person sign in, and gives the bearer token",
+        _create_session,
+        (),
+        ("role", "workspaceId", "expiresAt"),
+    ),
+    AdminCall("DELETE", f"{ROOT}/portals/{{id}}", "deletes a client portal", _delete_portal),
 )
 
 

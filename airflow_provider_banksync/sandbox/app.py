@@ -11,13 +11,14 @@ import logging
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from starlette.requests import ClientDisconnect, Request
 
 from airflow_provider_banksync.sandbox.admin import ROOT
 from airflow_provider_banksync.sandbox.answer import HTML, Answer, refusal_body
 from airflow_provider_banksync.sandbox.encoding import encode
-from airflow_provider_banksync.sandbox.errors import ApiError
+from airflow_provider_banksync.sandbox.errors import ApiError, BadRequestError
 from airflow_provider_banksync.sandbox.journal import Journal, RequestRecord
 from airflow_provider_banksync.sandbox.operations import OPERATIONS
 from airflow_provider_banksync.sandbox.params import read_body, read_object, read_query
@@ -45,7 +46,7 @@ log = logging.getLogger(__name__)
 _DEFAULT_AGENT = re.compile(
     r"(python-requests|python-urllib|python-urllib3|python-httpx|python/\d[\d.]* aiohttp|aiohttp|httpx|urllib3"
     r"|curl|wget|go-http-client|java|okhttp|apache-httpclient|axios|node-fetch|undici|node|libwww-perl|ruby"
-    r"|guzzlehttp)(/|$|\s)",
+    r"|guzzlehttp|pycurl|libcurl|scrapy|dart)(/|$|\s)",
     re.IGNORECASE,
 )
 _BLOCKED_PAGE = (
@@ -54,6 +55,7 @@ _BLOCKED_PAGE = (
     "<p>The owner of this website has banned your access based on your browser's signature.</p></body></html>\n"
 )
 _HUNG_UP = 499
+_ONCE = ("x-api-key", "authorization", "x-workspace-id")
 
 
 @dataclass
@@ -65,11 +67,16 @@ class _Exchange:
     method: str
     path: str
     workspace_id: str | None
-    key_id: str | None = None
+    key_id: str | None
+    admitted: bool = False
 
     @classmethod
-    def begin(cls, request: Request, now: datetime) -> _Exchange:
-        return cls(request, now, request.method, request.scope["path"], request.headers.get("x-workspace-id"))
+    def begin(cls, request: Request, now: datetime, keyring: Keyring) -> _Exchange:
+        headers = request.headers
+        credential = keyring.find(headers.get("x-api-key"), headers.get("authorization"))
+        key_id = None if credential is None else credential.id
+        path = _path(request.scope["raw_path"])
+        return cls(request, now, request.method, path, headers.get("x-workspace-id"), key_id)
 
 
 class SandboxApp:
@@ -110,13 +117,16 @@ class SandboxApp:
                 answer = await self._admin.answer(request)
                 await self.wire.deliver(answer, self._clock.now(), scope, receive, send)
             return
-        exchange = _Exchange.begin(request, self._clock.now())
+        exchange = _Exchange.begin(request, self._clock.now(), self._keyring)
         strike = self._faults.strike(exchange.method, exchange.path, exchange.workspace_id)
         try:
             answer = await self._struck(exchange, strike)
         except ClientDisconnect:
             self._record(exchange, _HUNG_UP, strike.name)
             return
+        except Exception:
+            log.exception("The sandbox has a bug: %s %s", exchange.method, exchange.path)
+            answer = Answer(500, refusal_body("Internal error of the sandbox; see its log"))
         # Written down before it is sent: who has the answer finds the request in the journal.
         self._record(exchange, answer.status, strike.name)
         await self.wire.deliver(answer, self._clock.now(), scope, receive, send)
@@ -169,22 +179,20 @@ class SandboxApp:
             members = await self._perform(exchange, operation, path)
         except ApiError as error:
             return Answer(error.status, encode(error.envelope()), headers=error.headers)
-        except ClientDisconnect:
-            raise
-        except Exception:
-            log.exception("The sandbox has a bug: %s %s", exchange.method, exchange.path)
-            return Answer(500, refusal_body("Internal error of the sandbox; see its log"))
         return Answer(operation.status, encode({"success": True, **members}))
 
     async def _perform(
         self, exchange: _Exchange, operation: Operation, path: dict[str, str]
     ) -> dict[str, object]:
         headers = exchange.request.headers
+        for name in _ONCE:
+            if len(headers.getlist(name)) > 1:
+                raise BadRequestError(f"Header given twice: {name}")
         credential = self._keyring.identify(
             headers.get("x-api-key"), headers.get("authorization"), exchange.now
         )
-        exchange.key_id = credential.id
         self._limiter.admit(credential.id, exchange.now)
+        exchange.admitted = True
         caller = self._keyring.enter(credential, exchange.workspace_id)
         caller.require(operation.needs)
         query = read_query(exchange.request.query_params.multi_items(), operation.query)
@@ -202,6 +210,7 @@ class SandboxApp:
                 key_id=exchange.key_id,
                 status=status,
                 fault=fault,
+                admitted=exchange.admitted,
             )
         )
 
@@ -213,6 +222,12 @@ async def _body(request: Request, operation: Operation) -> dict[str, object]:
     if operation.fields is None:
         return {}
     return read_body(await request.body(), sort, operation.fields, operation.required)
+
+
+def _path(raw: bytes) -> str:
+    """Decode a path segment by segment: an encoded slash is part of an id, and never ends one."""
+    segments = raw.decode("latin-1").split("/")
+    return "/".join(unquote(segment).replace("/", "%2F") for segment in segments)
 
 
 def _is_default_agent(user_agent: str) -> bool:

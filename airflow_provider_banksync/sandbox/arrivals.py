@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import date
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING
 
+from airflow_provider_banksync.sandbox.checks import check_number, check_text
 from airflow_provider_banksync.sandbox.clock import SandboxClock, to_ms
 from airflow_provider_banksync.sandbox.errors import SandboxError
 from airflow_provider_banksync.sandbox.ledger import Ledger, Movement, day_of
 
 if TYPE_CHECKING:
-    from datetime import date
-
     from airflow_provider_banksync.sandbox.jobs import Job
     from airflow_provider_banksync.sandbox.model import Account
     from airflow_provider_banksync.sandbox.seed import Seed
 
+_MOST_UNITS = 10**18
 _AFTER_ALL_OTHERS = 1_000_000
 """The place of an added row among those of the same moment."""
 
@@ -42,11 +43,15 @@ class Arrivals:
     ) -> str:
         """Add a row that appears now; give the id that it has now."""
         now = to_ms(self._clock.now())
+        if day is not None and not isinstance(day, date):
+            raise SandboxError(f"day must be a date, not {day!r}")
         dated = day_of(now) if day is None else day.toordinal()
         if dated > day_of(now):
             raise SandboxError(f"day must not lie after the sandbox's today, but {day} does")
-        if settles_after is not None and not 0 < settles_after <= 31_536_000:
-            raise SandboxError(f"settles_after must be a number of seconds up to a year, not {settles_after}")
+        if settles_after is not None:
+            check_number("settles_after", settles_after, 0.001, 31_536_000)
+        check_text("description", description)
+        check_text("category", category)
         units = _units(amount, account)
         settles = None if settles_after is None else now + round(settles_after * 1000)
         movement = self._movement(units, description, category, dated, now, settles, "ADDED")
@@ -111,5 +116,9 @@ def _units(amount: Decimal | int | str, account: Account) -> int:
     if isinstance(amount, float) or not units.is_finite() or units != units.to_integral_value():
         raise SandboxError(
             f"amount must be exact, with at most {digits} decimals, as {account.currency.code} has, not {amount!r}"
+        )
+    if abs(units) >= _MOST_UNITS:
+        raise SandboxError(
+            f"amount must be below {_MOST_UNITS} of the currency's smallest units, not {amount!r}"
         )
     return int(units)

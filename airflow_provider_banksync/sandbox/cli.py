@@ -91,9 +91,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _rate_limit(options: argparse.Namespace) -> RateLimit | None:
-    if options.rate_limit is None:
-        return None
-    return RateLimit(options.rate_limit, options.rate_window, options.retry_after)
+    about = {"window": options.rate_window, "retry_after": options.retry_after}
+    given = {name: value for name, value in about.items() if value is not None}
+    if options.rate_limit is not None:
+        return RateLimit(options.rate_limit, **given)
+    if given:
+        raise SandboxError("--rate-window and --retry-after say more about a --rate-limit, which is missing")
+    return None
 
 
 def _serve(sandbox: BankSyncSandbox) -> None:
@@ -193,11 +197,10 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="requests that a key may send in a window; then 429 (no limit)",
     )
-    add("--rate-window", type=float, default=60.0, metavar="S", help="that window, in sandbox seconds (60)")
+    add("--rate-window", type=float, metavar="S", help="that window, in sandbox seconds (60)")
     add(
         "--retry-after",
         choices=("seconds", "date"),
-        default="seconds",
         help="the form of Retry-After on a 429 (seconds)",
     )
     add(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
+from airflow_provider_banksync.sandbox.checks import check_moment, check_number
 from airflow_provider_banksync.sandbox.errors import SandboxError
 
 if TYPE_CHECKING:
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 BEGINNING = datetime(2024, 1, 1, tzinfo=timezone.utc)
 """The sandbox's world is a year old on this day: no clock may stand before it."""
-
+END = datetime(2100, 1, 1, tzinfo=timezone.utc)
+"""Here every clock stops: nobody tests later than that, and every day between would have to be looked through."""
+_FASTEST = 1_000_000
 
 _ZERO = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -27,13 +29,16 @@ def iso(moment: datetime) -> str:
 
 
 def parse_moment(text: str) -> datetime:
-    """Read a moment such as ``2026-03-01T08:00:00Z``; SandboxError where it is none."""
+    """Read a moment such as ``2026-03-01T08:00:00Z``; SandboxError where it is none, or in no time zone."""
     # Python 3.10 does not read the Z that everybody writes.
     written = f"{text[:-1]}+00:00" if text.endswith(("Z", "z")) else text
     try:
-        return datetime.fromisoformat(written)
+        moment = datetime.fromisoformat(written)
     except ValueError:
-        raise SandboxError(f"not a time like 2026-03-01T08:00:00Z: {text}") from None
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise SandboxError(f"not a time like 2026-03-01T08:00:00Z: {text}")
+    return moment
 
 
 def to_ms(moment: datetime) -> int:
@@ -60,13 +65,12 @@ class SandboxClock:
         now: datetime | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        start = now or datetime.now(timezone.utc)
-        if start.tzinfo is None:
-            raise SandboxError("now must carry a time zone, e.g. datetime(2026, 3, 1, tzinfo=timezone.utc)")
+        start = datetime.now(timezone.utc) if now is None else check_moment("now", now)
         if start < BEGINNING:
             raise SandboxError(
                 f"now must not be before {BEGINNING:%Y-%m-%d}: the sandbox's data begins in 2023"
             )
+        _check_end(start)
         self._lock = threading.Lock()
         self._monotonic = monotonic
         self._scale = _checked(scale)
@@ -88,19 +92,20 @@ class SandboxClock:
 
     def advance(self, seconds: float) -> datetime:
         """Move the clock forward at once and return the new time. A clock does not run backwards."""
-        if not (math.isfinite(seconds) and seconds >= 0):
-            raise SandboxError(f"the clock moves forward by a number of seconds, not by {seconds}")
+        try:
+            step = timedelta(seconds=seconds)
+        except (TypeError, ValueError, OverflowError):
+            step = None
+        if step is None or step < timedelta():
+            raise SandboxError(f"the clock moves forward by a number of seconds, not by {seconds!r}")
         with self._lock:
-            self._base += timedelta(seconds=seconds)
+            _check_end(self._moment(), step)
+            self._base += step
         return self.now()
 
     def move_to(self, moment: datetime) -> datetime:
         """Move the clock forward to a moment (aware)."""
-        if moment.tzinfo is None:
-            raise SandboxError(
-                "the moment must carry a time zone, e.g. datetime(2026, 3, 1, tzinfo=timezone.utc)"
-            )
-        return self.advance((moment - self.now()).total_seconds())
+        return self.advance((check_moment("the moment", moment) - self.now()).total_seconds())
 
     def set_scale(self, scale: float) -> None:
         """Run faster or slower from now on; 0 stops the clock."""
@@ -110,10 +115,14 @@ class SandboxClock:
             self._scale = checked
 
     def _moment(self) -> datetime:
-        return self._base + timedelta(seconds=(self._monotonic() - self._since) * self._scale)
+        passed = (self._monotonic() - self._since) * self._scale
+        return self._base + min(timedelta(seconds=passed), END - self._base)
 
 
 def _checked(scale: float) -> float:
-    if not (math.isfinite(scale) and scale >= 0):
-        raise SandboxError(f"time scale must be 0 (a stopped clock) or a positive number, not {scale}")
-    return scale
+    return check_number("time scale", scale, 0, _FASTEST)
+
+
+def _check_end(moment: datetime, step: timedelta = timedelta()) -> None:
+    if step > END - moment:
+        raise SandboxError(f"the sandbox's clock goes no further than {END:%Y-%m-%d}")

@@ -6,7 +6,6 @@ A change is refused as a whole or made as a whole. Nothing is written anywhere b
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from airflow_provider_banksync.sandbox import rows
@@ -15,7 +14,6 @@ from airflow_provider_banksync.sandbox.errors import (
     BadRequestError,
     ConflictError,
     InvalidError,
-    SandboxError,
 )
 from airflow_provider_banksync.sandbox.meaning import Reading, read_feed, what_is_wrong_with
 from airflow_provider_banksync.sandbox.model import Bank, Enrichment, Feed
@@ -32,25 +30,23 @@ if TYPE_CHECKING:
     from airflow_provider_banksync.sandbox.auth import Caller
     from airflow_provider_banksync.sandbox.backend import Backend
     from airflow_provider_banksync.sandbox.clock import SandboxClock
+    from airflow_provider_banksync.sandbox.links import Links
     from airflow_provider_banksync.sandbox.live import LiveWorld
-    from airflow_provider_banksync.sandbox.model import Row, Workspace
+    from airflow_provider_banksync.sandbox.model import Row
     from airflow_provider_banksync.sandbox.shapes import Shape
 
-LINK_VALID = timedelta(hours=4)
 _DELETED: Row = {"deleted": True}
 
 
 class Editor:
     """The writing half of the API. ``backend`` finds things; the rules about their content are in ``meaning``."""
 
-    def __init__(self, live: LiveWorld, clock: SandboxClock, backend: Backend) -> None:
+    def __init__(self, live: LiveWorld, clock: SandboxClock, backend: Backend, links: Links) -> None:
         self._live = live
         self._clock = clock
         self._backend = backend
         self._seed = live.world.seed
-        # A link's token, and the public token that a person in a browser would have been given for it.
-        self._links: dict[str, Workspace] = {}
-        self._public: dict[str, Workspace] = {}
+        self._links = links
 
     def create_feed(self, caller: Caller, body: Row) -> Row:
         """Make a feed."""
@@ -82,7 +78,7 @@ class Editor:
         if fixed:
             raise InvalidError([f"{name} cannot be changed after creation" for name in fixed], [])
         settings = {**feed.settings, **{name: value for name, value in body.items() if name != "order"}}
-        reading = self._read(caller, feed_update, body, settings)
+        reading = self._read(caller, feed_update, body, settings, feed)
         now = self._clock.now()
         changed = replace(
             feed,
@@ -162,34 +158,20 @@ class Editor:
 
     def create_bank_link(self, caller: Caller, source: str) -> Row:
         """Make a link at which a person can sign in to a bank; valid for about four hours."""
-        token = f"link-{self._seed.id('link', caller.workspace.id, len(self._links))}"
-        self._links[token] = caller.workspace
+        link = self._links.make(caller.workspace, source)
         return {
-            "linkToken": token,
-            "authUrl": f"https://link.banksync.example/{token}",
-            "expiresAt": iso(self._clock.now() + LINK_VALID),
-            "provider": source,
+            "linkToken": link.token,
+            "authUrl": f"https://link.banksync.example/{link.token}",
+            "expiresAt": iso(link.expires_at),
+            "provider": link.source,
             "instructions": "Open authUrl in a browser and sign in to the bank.",
         }
-
-    def finish_link(self, link_token: str) -> str:
-        """Play the person who signs in; give the public token that the browser would have been given."""
-        workspace = self._links.pop(link_token, None)
-        if workspace is None:
-            raise SandboxError(f"there is no open link {link_token!r}; POST /v1/banks/link makes one")
-        token = f"public-{self._seed.id('public', link_token)}"
-        self._public[token] = workspace
-        return token
 
     def connect_bank(
         self, caller: Caller, public_token: str, name: str | None, institution: str | None
     ) -> Row:
         """Take a bank on that a person has signed in to."""
-        if self._public.get(public_token) is not caller.workspace:
-            raise BadRequestError(
-                "publicToken is unknown or was used: it comes from a person's sign-in at a link"
-            )
-        del self._public[public_token]
+        link = self._links.use(public_token, caller.workspace)
         now, shelf, country = self._clock.now(), self._live.bank_changes, caller.workspace.country
         nth = shelf.added(caller.workspace.id)
         name = name or country.institutions[-1]
@@ -197,7 +179,7 @@ class Editor:
             id=self._seed.id("bank", caller.workspace.id, "connected", nth),
             workspace_id=caller.workspace.id,
             name=name,
-            source=country.sources[0],
+            source=link.source,
             currency=country.currency,
             institution_id=institution or self._live.world.institution_id(name),
             order=len(self._live.banks(caller.workspace)),
@@ -208,13 +190,22 @@ class Editor:
         shelf.add(caller.workspace.id, bank, now)
         return self._backend.get_bank(caller, bank.id)
 
-    def _read(self, caller: Caller, shape: Shape, body: Row, settings: Row | None = None) -> Reading:
+    def _read(
+        self, caller: Caller, shape: Shape, body: Row, settings: Row | None = None, before: Feed | None = None
+    ) -> Reading:
         errors = list(shape(body, ""))
         if errors:
             raise InvalidError(errors, [])
-        reading = read_feed(
-            settings or body, self._live.accounts(caller.workspace), self._live.integrations(caller.workspace)
+        accounts, integrations = (
+            self._live.accounts(caller.workspace),
+            self._live.integrations(caller.workspace),
         )
+        # What a change does not name stays as it is, though its bank or its destination may be gone.
+        if before is not None and "sourceConfig" not in body:
+            accounts = before.accounts
+        if before is not None and before.integration is not None and "destinationConfig" not in body:
+            integrations = (before.integration,)
+        reading = read_feed(settings or body, accounts, integrations)
         if reading.errors:
             raise InvalidError(reading.errors, reading.warnings)
         return reading

@@ -11,6 +11,13 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from airflow_provider_banksync.sandbox.answer import HTML, JSON, Answer, refusal_body
+from airflow_provider_banksync.sandbox.checks import (
+    check_header,
+    check_header_name,
+    check_number,
+    check_text,
+    check_whole,
+)
 from airflow_provider_banksync.sandbox.encoding import decode, encode
 from airflow_provider_banksync.sandbox.errors import SandboxError
 
@@ -20,6 +27,8 @@ if TYPE_CHECKING:
 
 _BODIES = ("json", "html", "empty")
 _REDIRECTS = (301, 302, 303, 307, 308)
+_BODILESS = (204, 304)
+_FRAMING = frozenset({"content-length", "transfer-encoding", "connection"})
 
 
 @dataclass(frozen=True)
@@ -48,27 +57,34 @@ class Fault:
         return cls("latency", pause=_seconds("seconds", seconds))
 
     @classmethod
-    def status(cls, code: int, *, body: str = "json", message: str | None = None) -> Fault:
-        """Answer with an error status: ``body`` is "json" (the envelope), "html" (an edge's page) or "empty"."""
-        if not 400 <= code <= 599:
-            raise SandboxError(f"code must be an error status, 400 to 599, not {code}")
+    def status(
+        cls,
+        code: int,
+        *,
+        body: str = "json",
+        message: str | None = None,
+        retry_after: float | None = None,
+    ) -> Fault:
+        """Answer with an error status: ``body`` is "json" (the envelope), "html" (an edge's page) or "empty".
+
+        On bank data, a 503 in the envelope and without Retry-After is a bank that wants a new sign-in, which no retry
+        cures. Give ``retry_after``, or another body, for a service that is down for a while.
+        """
+        check_whole("code", code, 400, 599)
         if body not in _BODIES:
             raise SandboxError(f"body must be one of {', '.join(_BODIES)}, not {body!r}")
-        content, media_type = _error_body(code, body, message or f"{_phrase(code)} (a fault of the sandbox)")
-        return cls("status", instead=_always(Answer(code, content, media_type)))
+        said = (
+            f"{_phrase(code)} (a fault of the sandbox)" if message is None else check_text("message", message)
+        )
+        content, media_type = _error_body(code, body, said)
+        return cls("status", instead=_later(Answer(code, content, media_type), retry_after, "seconds"))
 
     @classmethod
     def rate_limited(cls, retry_after: float | None = 1, *, form: str = "seconds") -> Fault:
         """Answer 429; Retry-After in the form of "seconds" or of a "date" by the sandbox's clock, or None for none."""
         check_form("form", form)
         refused = Answer(429, refusal_body("Rate limit exceeded"))
-        if retry_after is None:
-            return cls("rate_limited", instead=_always(refused))
-        seconds = _seconds("retry_after", retry_after)
-        return cls(
-            "rate_limited",
-            instead=lambda now: refused.but(headers={"Retry-After": retry_after_text(seconds, form, now)}),
-        )
+        return cls("rate_limited", instead=_later(refused, retry_after, form))
 
     @classmethod
     def reset(cls) -> Fault:
@@ -83,8 +99,8 @@ class Fault:
     @classmethod
     def truncated(cls, part: float = 0.5) -> Fault:
         """Send this share of the body (0 to below 1), then close the connection, though more was announced."""
-        if not 0 <= part < 1:
-            raise SandboxError(f"part must be at least 0 and below 1, not {part}")
+        if check_number("part", part, 0, 1) == 1:
+            raise SandboxError("part must be below 1: at 1 nothing is missing")
         return cls("truncated", reshape=lambda answer: answer.but(wire="cut", part=part))
 
     @classmethod
@@ -96,7 +112,8 @@ class Fault:
     @classmethod
     def content_type(cls, media_type: str | None) -> Fault:
         """Send the true answer under another Content-Type; None for no such header."""
-        return cls("content_type", reshape=lambda answer: answer.but(media_type=media_type))
+        named = None if media_type is None else check_header("media_type", media_type)
+        return cls("content_type", reshape=lambda answer: answer.but(media_type=named))
 
     @classmethod
     def gzip(cls) -> Fault:
@@ -108,7 +125,7 @@ class Fault:
         """Send the true answer with these fields in its ``data``, in each row of it where that is a list."""
         try:
             encode(fields)
-        except TypeError as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise SandboxError(
                 f"edited fields are written as JSON: {error}; use Decimal for fractions"
             ) from None
@@ -117,14 +134,17 @@ class Fault:
     @classmethod
     def not_success(cls, message: str = "Something went wrong") -> Fault:
         """Answer 200, with ``success: false`` in the body."""
-        return cls("not_success", instead=_always(Answer(200, refusal_body(message))))
+        said = refusal_body(check_text("message", message))
+        return cls("not_success", instead=_always(Answer(200, said)))
 
     @classmethod
     def redirect(cls, to: str, *, status: int = 307) -> Fault:
         """Send the client elsewhere: to a URL, of another origin for instance."""
         if status not in _REDIRECTS:
             raise SandboxError(f"status must be one of {', '.join(map(str, _REDIRECTS))}, not {status}")
-        return cls("redirect", instead=_always(Answer(status, b"", None, {"Location": to})))
+        return cls(
+            "redirect", instead=_always(Answer(status, b"", None, {"Location": check_header("to", to)}))
+        )
 
     @classmethod
     def answer(
@@ -136,10 +156,15 @@ class Fault:
         headers: dict[str, str] | None = None,
     ) -> Fault:
         """Answer with exactly this, for whatever the others do not cover."""
-        if not 200 <= status <= 599:
-            raise SandboxError(f"status must be between 200 and 599, not {status}")
-        content = body.encode() if isinstance(body, str) else body
-        return cls("answer", instead=_always(Answer(status, content, media_type, dict(headers or {}))))
+        check_whole("status", status, 200, 599)
+        content = body if isinstance(body, bytes) else check_text("body", body).encode()
+        if content and status in _BODILESS:
+            raise SandboxError(f"body must be empty: an answer with the status {status} has none")
+        named = None if media_type is None else check_header("media_type", media_type)
+        return cls(
+            "answer",
+            instead=_always(Answer(status, content, named, _headers({} if headers is None else headers))),
+        )
 
 
 KINDS: dict[str, Callable[..., Fault]] = {
@@ -162,7 +187,7 @@ KINDS: dict[str, Callable[..., Fault]] = {
 
 def check_form(name: str, form: str) -> None:
     """Refuse a form of Retry-After that there is not."""
-    if form not in {"seconds", "date"}:
+    if form not in ("seconds", "date"):
         raise SandboxError(f'{name} must be "seconds" or "date", not {form!r}')
 
 
@@ -192,24 +217,49 @@ def _phrase(code: int) -> str:
 
 
 def _seconds(name: str, value: float) -> float:
-    if not (math.isfinite(value) and 0 <= value <= 86_400):
-        raise SandboxError(f"{name} must be a number of seconds from 0 to 86400, not {value}")
-    return value
+    return check_number(name, value, 0, 86_400)
+
+
+def _headers(headers: dict[str, str]) -> dict[str, str]:
+    if not isinstance(headers, dict):
+        raise SandboxError(f"headers must be a mapping of names to texts, not {headers!r}")
+    for name, value in headers.items():
+        check_header(f"the header {check_header_name('headers', name)}", value)
+        if name.lower() in _FRAMING:
+            raise SandboxError(f"headers must not hold {name}: how a body is framed is the sandbox's affair")
+    return dict(headers)
 
 
 def _always(answer: Answer) -> Callable[[datetime], Answer]:
     return lambda _: answer
 
 
+def _later(answer: Answer, retry_after: float | None, form: str) -> Callable[[datetime], Answer]:
+    """Answer with this, and say when to come again; None for not at all."""
+    if retry_after is None:
+        return _always(answer)
+    seconds = _seconds("retry_after", retry_after)
+    return lambda now: answer.but(headers={"Retry-After": retry_after_text(seconds, form, now)})
+
+
+def _is_squeezed(answer: Answer) -> bool:
+    return "Content-Encoding" in answer.headers
+
+
 def _squeeze(answer: Answer) -> Answer:
+    if _is_squeezed(answer):
+        return answer
     squeezed = gzip.compress(answer.body, mtime=0)
     return answer.but(body=squeezed, headers={**answer.headers, "Content-Encoding": "gzip"})
 
 
 def _edit(answer: Answer, fields: dict[str, object]) -> Answer:
-    envelope = decode(answer.body) if answer.media_type == JSON and answer.body else None
+    body = gzip.decompress(answer.body) if _is_squeezed(answer) else answer.body
+    # Told by its first character: another fault may have put it under a wrong name.
+    envelope = decode(body) if body.startswith(b"{") else None
     if not isinstance(envelope, dict) or "data" not in envelope:
         return answer
     data = envelope["data"]
     edited = [{**row, **fields} for row in data] if isinstance(data, list) else {**data, **fields}
-    return answer.but(body=encode({**envelope, "data": edited}))
+    whole = encode({**envelope, "data": edited})
+    return answer.but(body=gzip.compress(whole, mtime=0) if _is_squeezed(answer) else whole)

@@ -15,16 +15,17 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from airflow_provider_banksync.sandbox.checks import check_number, check_text, check_whole
 from airflow_provider_banksync.sandbox.errors import SandboxError
+from airflow_provider_banksync.sandbox.fault import Fault
 from airflow_provider_banksync.sandbox.seed import Seed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from airflow_provider_banksync.sandbox.fault import Fault
-
 _MOMENTS = ("before", "after")
-_METHODS = frozenset({"GET", "POST", "PUT", "DELETE"})
+_METHODS = ("DELETE", "GET", "POST", "PUT")
+_MANY = 1_000_000_000
 _ANY_PATH = "/**"
 
 
@@ -119,12 +120,21 @@ class Faults:
         :param probability: for this share of those requests, 0 to 1, chosen by ``seed``: the same ones in every run.
         :param when: "before" the work is done or "after" it; by default whichever is usual for the fault.
         """
-        when = when or fault.moments[0]
-        _check(method is None or method in _METHODS, f"method must be one of {', '.join(sorted(_METHODS))}")
-        _check(path.startswith("/"), f"path must begin with /, like /v1/feeds/*/sync, not {path!r}")
-        _check(nth is None or nth >= 1, f"nth counts from 1, not {nth}")
-        _check(times is None or times >= 1, f"times must be at least 1, not {times}; clear() ends all faults")
-        _check(0 <= probability <= 1, f"probability must be between 0 and 1, not {probability}")
+        _check(isinstance(fault, Fault), f"fault must be a Fault, such as Fault.status(503), not {fault!r}")
+        when = fault.moments[0] if when is None else when
+        _check(
+            method is None or method in _METHODS,
+            f"method must be one of {', '.join(_METHODS)}, not {method!r}",
+        )
+        beginning = check_text("path", path)[:1]
+        _check(beginning == "/", f"path must begin with /, like /v1/feeds/*/sync, not {path!r}")
+        for name, count in (("nth", nth), ("times", times)):
+            if count is not None:
+                check_whole(name, count, 1, _MANY)
+        if workspace_id is not None:
+            check_text("workspace_id", workspace_id)
+        check_number("probability", probability, 0, 1)
+        check_whole("seed", seed, -_MANY, _MANY)
         _check(when in _MOMENTS, f'when must be "before" or "after", not {when!r}')
         _check(when in fault.moments, f'{fault.name} can only happen when="{fault.moments[0]}"')
         rule = FaultRule(fault, method, path, workspace_id, nth, times, probability, seed, when)

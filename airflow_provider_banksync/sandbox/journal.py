@@ -25,11 +25,13 @@ class RequestRecord:
     workspace_id: str | None
     """The X-Workspace-Id header as it was sent."""
     key_id: str | None
-    """None where the sender is unknown, or was turned away at the edge before anybody asked for a key."""
+    """Of the key or session that was sent, good or not; None where it is unknown, or none was sent."""
     status: int
     """499 where the client hung up before it had sent its request, 0 where a fault left it without an answer."""
     fault: str | None = None
     """Which faults of ``sandbox.faults`` happened to it and when, e.g. ``reset after``."""
+    admitted: bool = False
+    """Whether it came as far as the rate limit and was let through: only that counts against the limit."""
 
 
 class Journal:

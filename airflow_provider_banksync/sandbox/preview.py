@@ -52,6 +52,13 @@ def _matches(condition: dict[str, Any], record: Row) -> bool:
     return compare is not None and value is not None and compare(value, condition.get("value", ""))
 
 
+def _equal(left: object, right: object) -> bool:
+    # 12.5 and 12.50 are one number, and two texts.
+    if any(isinstance(each, (int, Decimal)) and not isinstance(each, bool) for each in (left, right)):
+        return _as_numbers(Decimal.__eq__)(left, right)
+    return _as_text(str.__eq__)(left, right)
+
+
 def _as_text(compare: Callable[[str, str], bool]) -> Callable[[object, object], bool]:
     return lambda left, right: compare(str(left).casefold(), str(right).casefold())
 
@@ -67,8 +74,8 @@ def _as_numbers(compare: Callable[[Decimal, Decimal], bool]) -> Callable[[object
 
 
 _OPERATORS: dict[str, Callable[[object, object], bool]] = {
-    "equals": _as_text(str.__eq__),
-    "not_equals": _as_text(str.__ne__),
+    "equals": _equal,
+    "not_equals": lambda left, right: not _equal(left, right),
     "contains": _as_text(lambda left, right: right in left),
     "not_contains": _as_text(lambda left, right: right not in left),
     "starts_with": _as_text(str.startswith),

@@ -6,7 +6,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from airflow_provider_banksync.sandbox.errors import SandboxError, TooManyError
+from airflow_provider_banksync.sandbox.checks import check_number, check_whole
+from airflow_provider_banksync.sandbox.errors import TooManyError
 from airflow_provider_banksync.sandbox.fault import check_form, retry_after_text
 
 if TYPE_CHECKING:
@@ -32,12 +33,8 @@ class RateLimit:
     retry_after: str = "seconds"
 
     def __post_init__(self) -> None:
-        if self.requests < 1:
-            raise SandboxError(f"rate_limit must let at least 1 request through, not {self.requests}")
-        if not 0 < self.window <= 86_400:
-            raise SandboxError(
-                f"the window of rate_limit must be above 0 and at most 86400 s, not {self.window}"
-            )
+        check_whole("rate_limit", self.requests, 1, 1_000_000_000)
+        check_number("the window of rate_limit", self.window, 0.001, 86_400)
         check_form("retry_after", self.retry_after)
 
 
@@ -50,7 +47,8 @@ class Traffic:
     refused: int
     """Those that were answered 429."""
     peak: int
-    """The most that were let through in any stretch of the window (60 s where there is no limit)."""
+    """The most that the rate limit let through in any stretch of its window (60 s where there is no limit). What a
+    fault, the edge or a 401 answered before that, and what no operation is for, is not among them."""
     records: Sequence[RequestRecord]
     """Which, oldest first."""
 
@@ -83,10 +81,10 @@ class RateLimiter:
 
     def traffic(self, records: Sequence[RequestRecord]) -> Traffic:
         """Sum up the requests of a journal."""
-        served = sorted(record.time for record in records if record.status != REFUSED)
+        admitted = sorted(record.time for record in records if record.admitted)
         window = self._limit.window if self._limit else 60.0
-        refused = len(records) - len(served)
-        return Traffic(len(records), refused, _peak(served, window), records)
+        refused = sum(record.status == REFUSED for record in records)
+        return Traffic(len(records), refused, _peak(admitted, window), records)
 
 
 def _peak(times: Sequence[datetime], window: float) -> int:

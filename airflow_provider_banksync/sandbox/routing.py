@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from airflow_provider_banksync.sandbox.model import Row
 
 
+_PUBLIC, _INTERNAL = "/v1/", "/api/"
+
+
 @dataclass(frozen=True)
 class Call:
     """One request that has passed the door, with everything that it carries."""
@@ -77,9 +80,15 @@ class Routes:
         self._resources = [Resource(tuple(path.split("/")), by_path[path]) for path in order]
 
     def find(self, path: str) -> tuple[Resource, dict[str, str]] | None:
-        """Give the resource and the parameters of a path, None where there is no such path."""
-        segments = tuple(path.split("/"))
-        return next(self._matches(segments), None)
+        """Give the resource and the parameters of a path, None where there is no such path.
+
+        The internal surface has a few of its own, and under ``/api`` everything that the public one has.
+        """
+        found = next(self._matches(tuple(path.split("/"))), None)
+        if found is None and path.startswith(_INTERNAL):
+            public = _PUBLIC + path.removeprefix(_INTERNAL)
+            return next(self._matches(tuple(public.split("/"))), None)
+        return found
 
     def _matches(self, segments: tuple[str, ...]) -> Iterator[tuple[Resource, dict[str, str]]]:
         for resource in self._resources:

@@ -8,6 +8,7 @@ from urllib.parse import quote
 from airflow_provider_banksync.sandbox.arrivals import Arrivals
 from airflow_provider_banksync.sandbox.auth import Keyring
 from airflow_provider_banksync.sandbox.backend import Backend
+from airflow_provider_banksync.sandbox.checks import check_flag, check_number, check_whole
 from airflow_provider_banksync.sandbox.clock import SandboxClock
 from airflow_provider_banksync.sandbox.drift import Drift
 from airflow_provider_banksync.sandbox.editor import Editor
@@ -16,6 +17,7 @@ from airflow_provider_banksync.sandbox.faults import Faults
 from airflow_provider_banksync.sandbox.jobs import JobRules, Jobs
 from airflow_provider_banksync.sandbox.journal import Journal, RequestRecord
 from airflow_provider_banksync.sandbox.ledger import Ledger
+from airflow_provider_banksync.sandbox.links import Links
 from airflow_provider_banksync.sandbox.live import LiveWorld
 from airflow_provider_banksync.sandbox.pages import Pager
 from airflow_provider_banksync.sandbox.ratelimit import RateLimit, RateLimiter, Traffic
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from airflow_provider_banksync.sandbox.listener import Listener
     from airflow_provider_banksync.sandbox.model import Row
 
+_ANY_SEED = 2**63
 INSTALL_HINT = "pip install 'airflow-provider-banksync[sandbox]'"
 
 
@@ -83,18 +86,23 @@ class BankSyncSandbox:
         drift: bool = False,
         block_default_user_agents: bool = True,
     ) -> None:
-        _check_range("port", port, 0, 65_535)
-        _check_range("portals", portals, 0, 100_000)
-        _check_range("deleted_portals", deleted_portals, 0, 100_000)
-        _check_range("broken_banks", broken_banks, 0, portals)
-        _check_range("page_size", page_size, 1, 10_000)
-        _check_range("rows_per_sync", rows_per_sync, 0, 10_000)
-        _check_range("transactions_per_day", transactions_per_day or 0, 0, 10_000)
-        _check_range("row_error_share", row_error_share, 0, 1)
-        _check_range("failure_share", failure_share, 0, 1)
-        shortest, longest = job_seconds
-        _check_range("job_seconds", longest, 0, 86_400)
-        _check_range("job_seconds", shortest, 0, longest)
+        check_whole("port", port, 0, 65_535)
+        check_whole("portals", portals, 0, 100_000)
+        check_whole("deleted_portals", deleted_portals, 0, 100_000)
+        check_whole("broken_banks", broken_banks, 0, portals)
+        check_whole("seed", seed, -_ANY_SEED, _ANY_SEED)
+        check_whole("page_size", page_size, 1, 10_000)
+        check_whole("rows_per_sync", rows_per_sync, 0, 10_000)
+        if transactions_per_day is not None:
+            check_number("transactions_per_day", transactions_per_day, 0, 10_000)
+        check_number("row_error_share", row_error_share, 0, 1)
+        check_number("failure_share", failure_share, 0, 1)
+        check_flag("drift", drift)
+        check_flag("block_default_user_agents", block_default_user_agents)
+        _check_job_seconds(job_seconds)
+        self._limit = (
+            rate_limit if rate_limit is None or isinstance(rate_limit, RateLimit) else RateLimit(rate_limit)
+        )
         self.clock = SandboxClock(scale=time_scale, now=now)
         root = Seed(seed)
         self.world = World(root, portals=portals, deleted_portals=deleted_portals, broken_banks=broken_banks)
@@ -107,11 +115,11 @@ class BankSyncSandbox:
         self._backend = Backend(
             self._live, self.clock, self._jobs, Pager(root, ledger, page_size), self._arrivals, odd
         )
-        self._editor = Editor(self._live, self.clock, self._backend)
+        self._links = Links(root, self.clock)
+        self._editor = Editor(self._live, self.clock, self._backend, self._links)
         self._journal = Journal()
         self.faults = Faults()
         """What shall go wrong: ``sandbox.faults.add(Fault.status(503), path="/v1/feeds/**", times=2)``."""
-        self._limit = RateLimit(rate_limit) if isinstance(rate_limit, int) else rate_limit
         self._limiter = RateLimiter(self._limit, self.clock)
         self._block_default_user_agents = block_default_user_agents
         self._wanted_port = port
@@ -173,7 +181,7 @@ class BankSyncSandbox:
 
     @property
     def bearer_token(self) -> str:
-        """A session of the firm's owner; to be sent together with X-Workspace-ID."""
+        """A session of the firm's owner; to be sent together with X-Workspace-ID. ``create_session`` makes others."""
         return self._keyring.session_token
 
     @property
@@ -212,7 +220,7 @@ class BankSyncSandbox:
         self._journal.clear()
 
     def traffic(self, api_key: str | None = None) -> Traffic:
-        """Sum up the requests so far, of all keys or of one: how many, which, when, how many were refused with 429."""
+        """Sum up the requests so far, of all or with one key or session token: how many, which, how many were 429."""
         key_id = None if api_key is None else self._keyring.id_of(api_key)
         return self._limiter.traffic([each for each in self.requests if key_id in {None, each.key_id}])
 
@@ -230,9 +238,16 @@ class BankSyncSandbox:
         """Let a bank be signed in to again, from now on."""
         self._live.set_broken(bank_id, False)
 
+    def delete_portal(self, portal_id: str) -> None:
+        """Delete a client portal: it is no longer listed, and addressing it is a 404 from now on."""
+        portal = next((each for each in self.world.portals if each.id == portal_id), None)
+        if portal is None:
+            raise SandboxError(f"there is no live portal {portal_id!r}; sandbox.portals lists them")
+        self.world.delete_portal(portal)
+
     def finish_link(self, link_token: str) -> str:
         """Play the person who signs in at a bank link; give the public token for ``POST /v1/banks/connect``."""
-        return self._editor.finish_link(link_token)
+        return self._links.finish(link_token)
 
     def add_transaction(
         self,
@@ -271,12 +286,20 @@ class BankSyncSandbox:
             scopes=scopes, role=role, workspace_id=workspace_id, expires_at=expires_at
         )
 
+    def create_session(
+        self, role: str = "owner", workspace_id: str | None = None, expires_at: datetime | None = None
+    ) -> str:
+        """Let a person sign in: a member of the firm, or of the portal that is named. Give the bearer token."""
+        return self._keyring.begin_session(role=role, workspace_id=workspace_id, expires_at=expires_at)
+
     def revoke_key(self, key: str) -> None:
-        """Withdraw an API key."""
+        """Withdraw an API key, or end a session."""
         self._keyring.revoke(key)
 
 
-def _check_range(name: str, value: float, low: float, high: float) -> None:
-    # Written so that NaN fails too.
-    if not low <= value <= high:
-        raise SandboxError(f"{name} must be between {low:g} and {high:g}, not {value}")
+def _check_job_seconds(pair: tuple[float, float]) -> None:
+    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+        raise SandboxError(f"job_seconds must be a pair, the shortest and the longest, not {pair!r}")
+    shortest, longest = pair
+    check_number("job_seconds", longest, 0, 86_400)
+    check_number("job_seconds", shortest, 0, longest)

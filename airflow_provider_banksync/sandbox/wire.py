@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 TRANSPORT = "banksync_transport"
 """Where the listener leaves the connection, in the state of an ASGI scope."""
 _PIECES = 20
-"""In which a dripping body is sent."""
+"""At most, in which a dripping body is sent."""
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -63,11 +63,13 @@ class Wire:
                 await send({"type": "http.response.body", "body": answer.body})
 
     async def _drip(self, answer: Answer, send: Send) -> None:
-        size = max(len(answer.body) // _PIECES, 1)
-        for start in range(0, len(answer.body), size):
+        size = -(-len(answer.body) // _PIECES)
+        starts = range(0, len(answer.body), size or 1)
+        for start in starts:
+            # Before each piece: who has the last one has the whole body, and waits no longer.
+            await self.pause(answer.seconds / len(starts))
             piece = answer.body[start : start + size]
             await send({"type": "http.response.body", "body": piece, "more_body": True})
-            await self.pause(answer.seconds / _PIECES)
         await send({"type": "http.response.body", "body": b""})
 
     async def _say_nothing(self, scope: Scope, receive: Receive) -> None:
@@ -108,10 +110,10 @@ def _transport(scope: Scope) -> asyncio.Transport:
 
 def _headers(answer: Answer, now: datetime) -> list[tuple[bytes, bytes]]:
     # The sandbox's own time: whoever compares a job's createdAt with the Date header must find one clock.
-    fields = {"Date": format_datetime(now, usegmt=True)}
+    fields = {"date": format_datetime(now, usegmt=True)}
     if answer.media_type is not None:
-        fields["Content-Type"] = answer.media_type
+        fields["content-type"] = answer.media_type
     if answer.status != 304:
-        fields["Content-Length"] = str(len(answer.body))
-    fields.update(answer.headers)
-    return [(name.lower().encode("latin-1"), text.encode("latin-1")) for name, text in fields.items()]
+        fields["content-length"] = str(len(answer.body))
+    fields.update({name.lower(): text for name, text in answer.headers.items()})
+    return [(name.encode("ascii"), text.encode("ascii")) for name, text in fields.items()]

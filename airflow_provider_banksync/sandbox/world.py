@@ -6,6 +6,7 @@ thousand clients starts at once. (A small cache keeps what was asked for last.)
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, datetime, timedelta, timezone
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -74,6 +75,13 @@ class World:
     def workspace(self, workspace_id: str) -> Workspace | None:
         """Find a workspace, a deleted one too."""
         return self._by_id.get(workspace_id)
+
+    def delete_portal(self, portal: Workspace) -> None:
+        """Delete a live portal: it is no longer listed, and addressing it is a 404."""
+        gone = replace(portal, deleted=True)
+        self._by_id[portal.id] = gone
+        self.portals = tuple(each for each in self.portals if each.id != portal.id)
+        self.deleted = (*self.deleted, gone)
 
     def institution_id(self, name: str) -> str:
         """Give the id of a financial institution."""

@@ -35,7 +35,7 @@ def test_the_calls_are_listed_and_each_answers(office):
         "/_sandbox/transactions": {"accountId": account, "amount": -1},
         "/_sandbox/keys": {},
     }
-    ids = {"banks": bank, "links": link, "keys": sandbox.create_key()}
+    ids = {"banks": bank, "links": link, "keys": sandbox.create_key(), "portals": sandbox.portals[0][0]}
     for each in told["calls"]:
         path = each["path"].replace(
             "{id}", ids.get(each["path"].split("/")[2] if "{id}" in each["path"] else "", "")
@@ -82,9 +82,9 @@ def test_a_fault_for_one_workspace_after_the_work_was_done(office):
         ({"fault": "status"}, "code"),
         ({"fault": "status", "with": {"code": 503, "loud": True}}, "loud"),
         ({"fault": "status", "with": []}, "with must be an object"),
-        ({"fault": "status", "with": {"code": "x"}}, "'<='"),
+        ({"fault": "status", "with": {"code": "x"}}, "code must be a whole number"),
         ({"fault": "latency", "with": {"seconds": -0.5}}, "seconds must be"),
-        ({"fault": "reset", "nth": 0}, "nth counts from 1"),
+        ({"fault": "reset", "nth": 0}, "nth must be between 1 and"),
         ({"fault": "reset", "whom": "me"}, "Unknown field"),
     ],
     ids=str,

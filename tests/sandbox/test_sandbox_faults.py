@@ -166,6 +166,16 @@ def test_a_dripping_body_is_slow_and_complete(world):
     assert time.monotonic() - began >= 0.08
 
 
+@pytest.mark.parametrize("size", [1, 16, 39])
+def test_a_dripping_body_takes_as_long_as_was_asked_whatever_its_size(world, size):
+    sandbox, client, _ = world
+    sandbox.faults.add(Fault.dripping(0.4))
+    sandbox.faults.add(Fault("sized", reshape=lambda answer: answer.but(body=b"x" * size)))
+    began = time.monotonic()
+    assert len(client.get("/v1/feeds").content) == size
+    assert 0.4 <= time.monotonic() - began < 0.7
+
+
 def test_a_wrong_content_type_goes_with_the_true_body(world):
     sandbox, client, _ = world
     true = client.get("/v1/feeds")
@@ -215,6 +225,30 @@ def test_fields_can_be_put_into_the_true_answer(world):
     assert client.data(f"{feed}/jobs/{job['id']}") == {**job, "status": "paused", "progress": Decimal("1E-8")}
     assert {row["status"] for row in client.data(f"{feed}/jobs")} == {"paused"}
     assert client.get("/v1/nowhere").json() == {"success": False, "error": "Not found"}
+
+
+@pytest.mark.parametrize("first", [Fault.gzip(), Fault.content_type("text/html")], ids=lambda f: f.name)
+def test_an_answer_that_is_edited_after_another_fault_is_still_edited(world, first):
+    sandbox, client, _ = world
+    sandbox.faults.add(first)
+    sandbox.faults.add(Fault.edited(workspaceName="B"))
+    sandbox.faults.add(Fault.gzip(), nth=2)
+    for _ in range(2):
+        response = client.get("/v1/whoami")
+        assert (response.status_code, response.json()["data"]["workspaceName"]) == (200, "B")
+
+
+def test_a_503_of_the_service_says_when_to_come_back_and_that_of_a_bank_does_not(world, refused):
+    sandbox, client, _ = world
+    sandbox.faults.add(Fault.status(503, retry_after=7))
+    response = client.get("/v1/banks")
+    assert (refused(response)[0], response.headers["Retry-After"]) == (503, "7")
+
+
+def test_a_header_of_an_answer_replaces_the_usual_one_however_it_is_written(world):
+    sandbox, client, _ = world
+    sandbox.faults.add(Fault.answer(200, "x", headers={"content-TYPE": "text/x"}))
+    assert client.get("/v1/feeds").headers["Content-Type"] == "text/x"
 
 
 def test_any_other_answer_can_be_given(world):
@@ -304,7 +338,7 @@ def test_faults_happen_to_the_edge_and_to_strangers_too(world, client_of):
 @pytest.mark.parametrize(
     ("make", "complaint"),
     [
-        (lambda: Fault.status(200), "code must be an error status"),
+        (lambda: Fault.status(200), "code must be between 400 and 599"),
         (lambda: Fault.status(500, body="xml"), "body must be one of json, html, empty"),
         (lambda: Fault.latency(-1), "seconds must be"),
         (lambda: Fault.latency(float("nan")), "seconds must be"),
@@ -327,8 +361,8 @@ def test_a_fault_that_makes_no_sense_is_refused(make, complaint):
     [
         ({"method": "FETCH"}, "method must be one of"),
         ({"path": "v1/feeds"}, "path must begin with /"),
-        ({"nth": 0}, "nth counts from 1"),
-        ({"times": 0}, "times must be at least 1"),
+        ({"nth": 0}, "nth must be between 1 and"),
+        ({"times": 0}, "times must be between 1 and"),
         ({"probability": 1.5}, "probability must be between 0 and 1"),
         ({"when": "during"}, 'when must be "before" or "after"'),
         ({"fault": Fault.gzip(), "when": "before"}, 'gzip can only happen when="after"'),

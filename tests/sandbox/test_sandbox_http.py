@@ -21,6 +21,9 @@ BLOCKED = [
     "Go-http-client/1.1",
     "axios/1.7.2",
     "Java/17.0.2",
+    "PycURL/7.45.2 libcurl/8.5.0",
+    "Scrapy/2.11.2 (+https://scrapy.org)",
+    "Dart/3.4 (dart:io)",
     "",
 ]
 
@@ -66,7 +69,9 @@ def test_the_edge_can_be_switched_off(fresh, client_of):
         "/v2/banks",
         "/v1/banks//accounts",
         "/v1/banks/a%2Fb",
-        "/api/feeds",
+        "/api",
+        "/api/nothing",
+        "/api/v1/feeds",
         "/v1/jobs",
     ],
 )

@@ -309,6 +309,42 @@ def test_a_wrong_marker_fails_the_test_in_one_line(request):
         request.getfixturevalue("banksync_sandbox")
 
 
+@pytest.mark.parametrize(
+    ("marker", "complaint"),
+    [
+        (pytest.mark.banksync_sandbox(3), "takes its settings by name"),
+        (pytest.mark.banksync_sandbox(portal=3), "has no setting 'portal'; there are portals, seed"),
+        (pytest.mark.banksync_sandbox(portals="3"), "portals must be a whole number"),
+    ],
+    ids=["positional", "misspelt", "kind"],
+)
+def test_a_marker_that_cannot_be_understood_fails_the_test_in_one_line(request, marker, complaint):
+    request.node.add_marker(marker)
+    with pytest.raises(pytest.fail.Exception, match=complaint):
+        request.getfixturevalue("banksync_sandbox")
+
+
+@pytest.mark.banksync_sandbox(portals=4, page_size=7, seed=3)
+class TestMarkersOfClassAndFunction:
+    @pytest.mark.banksync_sandbox(portals=2, time_scale=0)
+    def test_they_add_up_and_the_nearest_counts(self, banksync_sandbox):
+        assert (len(banksync_sandbox.portals), banksync_sandbox.clock.scale) == (2, 0)
+        assert banksync_sandbox.world.seed.number == 3
+
+
+@pytest.fixture
+def afterwards():
+    """Looks, once all other fixtures are gone, at the sandbox that a test has put here."""
+    seen = []
+    yield seen
+    with pytest.raises(SandboxError, match="not running"):
+        _ = seen[0].url
+
+
+def test_the_fixture_stops_its_sandbox(afterwards, banksync_sandbox):
+    afterwards.append(banksync_sandbox)
+
+
 def test_without_starlette_the_message_says_what_to_install():
     script = """
         import sys

@@ -102,11 +102,11 @@ def test_a_test_can_read_who_asked_how_often_and_when(fresh, client_of):
 @pytest.mark.parametrize(
     ("wrong", "complaint"),
     [
-        (lambda: RateLimit(0), "at least 1 request"),
+        (lambda: RateLimit(0), "rate_limit must be between 1"),
         (lambda: RateLimit(5, window=0), "window"),
         (lambda: RateLimit(5, window=float("nan")), "window"),
         (lambda: RateLimit(5, retry_after="soon"), "retry_after must be"),
-        (lambda: BankSyncSandbox(rate_limit=-1), "at least 1 request"),
+        (lambda: BankSyncSandbox(rate_limit=-1), "rate_limit must be between 1"),
     ],
 )
 def test_a_limit_that_makes_no_sense_is_refused(wrong, complaint):

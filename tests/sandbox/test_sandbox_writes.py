@@ -329,6 +329,52 @@ def test_a_bank_link_waits_for_a_person_and_then_makes_a_bank(office, refused):
         sandbox.finish_link(link["linkToken"])
 
 
+def test_every_link_is_another_and_leads_to_a_bank_of_its_source(office):
+    sandbox, client = office
+    portal = sandbox.portals[0][0]
+
+    def link(source, **more):
+        return client.post("/v1/banks/link", json={"source": source}, **more).json()["data"]["linkToken"]
+
+    first, second = link("plaid"), link("basiq")
+    publics = [sandbox.finish_link(first)]
+    third, abroad = link("plaid"), link("basiq", workspace=portal)
+    assert len({first, second, third, abroad}) == 4
+    publics += [sandbox.finish_link(second), sandbox.finish_link(third)]
+    before = client.data("/v1/banks")
+    made = [client.post("/v1/banks/connect", json={"publicToken": each}).json()["data"] for each in publics]
+    assert [bank["source"] for bank in made] == ["plaid", "basiq", "plaid"]
+    assert [bank["order"] for bank in made] == [len(before), len(before) + 1, len(before) + 2]
+    body = {"publicToken": sandbox.finish_link(abroad)}
+    assert client.post("/v1/banks/connect", json=body, workspace=portal).json()["data"]["source"] == "basiq"
+
+
+def test_a_link_is_good_for_four_hours(office, refused):
+    sandbox, client = office
+    tokens = [
+        client.post("/v1/banks/link", json={"source": "plaid"}).json()["data"]["linkToken"] for _ in range(2)
+    ]
+    sandbox.clock.advance(4 * 3_600 - 0.001)
+    public = sandbox.finish_link(tokens[0])
+    sandbox.clock.advance(0.001)
+    with pytest.raises(SandboxError, match=r"expired at 2026-03-04T16:00:00\.000Z"):
+        sandbox.finish_link(tokens[1])
+    assert refused(client.post("/v1/banks/connect", json={"publicToken": public}))[0] == 400
+
+
+def test_a_feed_whose_bank_or_destination_is_gone_can_still_be_renamed(office):
+    _, client = office
+    feed = next(row for row in client.data("/v1/feeds") if row["dataType"] == "transactions")
+    client.delete(f"/v1/banks/{feed['sourceConfig']['accounts'][0]['bankId']}")
+    client.delete(f"/v1/integrations/{feed['destinationConfig']['integrationId']}")
+    path = f"/v1/feeds/{feed['id']}"
+    renamed = client.send("PUT", path, json={"name": "Archive"})
+    assert (renamed.status_code, renamed.json()["data"]["name"]) == (200, "Archive")
+    for part in ("sourceConfig", "destinationConfig"):
+        errors, _ = invalid(client.send("PUT", path, json={part: feed[part]}))
+        assert all(part in error for error in errors)
+
+
 @pytest.mark.parametrize(
     ("path", "body"),
     [
@@ -493,6 +539,32 @@ def test_the_comparisons_of_a_rule(office, operator, value, hit):
     client.post("/v1/enrichments", json=body)
     feed = client.data("/v1/feeds")[0]["id"]
     shown = client.post(f"/v1/feeds/{feed}/enrich/preview", json={"records": [RECORDS[1]]}).json()["data"]
+    assert bool(shown["records"][0]["changedFields"]) == hit
+
+
+@pytest.mark.parametrize(
+    ("value", "operator", "hit"),
+    [
+        ("12.50", "equals", True),
+        ("12.5", "equals", True),
+        ('"12.5"', "equals", True),
+        ("12.51", "equals", False),
+        ('"rent"', "equals", False),
+        ("12.50", "not_equals", False),
+        ('"rent"', "not_equals", True),
+    ],
+)
+def test_numbers_are_compared_as_numbers(office, value, operator, hit):
+    _, client = office
+    for row in client.data("/v1/enrichments"):
+        client.delete(f"/v1/enrichments/{row['id']}")
+    condition = f'{{"field": "amount", "operator": "{operator}", "value": {value}}}'
+    rule = f'{{"conditions": {{"logic": "and", "conditions": [{condition}]}}, "action": {{"field": "c", "value": 1}}}}'
+    body = f'{{"name": "R", "type": "rule", "dataType": "transactions", "ruleConfig": {{"rules": [{rule}]}}}}'
+    json = {"Content-Type": "application/json"}
+    assert client.post("/v1/enrichments", data=body, headers=json).status_code == 201
+    path = f"/v1/feeds/{client.data('/v1/feeds')[0]['id']}/enrich/preview"
+    shown = client.post(path, data='{"records": [{"amount": 12.5}]}', headers=json).json()["data"]
     assert bool(shown["records"][0]["changedFields"]) == hit
 
 
