@@ -2,6 +2,35 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import Any
+
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-__all__ = ["BaseTrigger", "TriggerEvent"]
+__all__ = ["BaseTrigger", "TriggerEvent", "amask_secret", "mask_secret"]
+
+
+def mask_secret(secret: str) -> None:
+    """Have Airflow's logs show ``***`` in the place of a secret.
+
+    common.compat has this name, but not in its last version for Python 3.10.
+    """
+    _masking().mask_secret(secret)
+
+
+async def amask_secret(secret: str) -> None:
+    """Do the same on an event loop: from Airflow 3 on, a supervisor is told of it, which must not block the loop."""
+    masking = _masking()
+    if hasattr(masking, "amask_secret"):  # Airflow 3.3
+        await masking.amask_secret(secret)
+    else:
+        from asgiref.sync import sync_to_async
+
+        await sync_to_async(mask_secret)(secret)
+
+
+def _masking() -> Any:
+    try:
+        return import_module("airflow.sdk.log")
+    except ImportError:  # Airflow 2
+        return import_module("airflow.utils.log.secrets_masker")

@@ -76,7 +76,8 @@ class BankSyncError(Exception):
     def __str__(self) -> str:
         request = f"{self.method} {self.path}: " if self.method and self.path else ""
         stop = "" if self.message.endswith((".", "!", "?", "…")) else "."
-        hint = f"{stop} {self.hint}" if self.hint else ""
+        space = "\n" if "\n" in self.message else f"{stop} "
+        hint = f"{space}{self.hint}" if self.hint else ""
         return f"{request}{self.message}{hint}"
 
 

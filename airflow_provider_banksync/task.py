@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_banksync import exceptions
+from airflow_provider_banksync.api.checks import seconds
 from airflow_provider_banksync.exceptions import BankSyncConfigError, BankSyncError
 
 if TYPE_CHECKING:
@@ -19,10 +19,19 @@ if TYPE_CHECKING:
 
     from airflow_provider_banksync.hooks.banksync import BankSyncHook
 
+__all__ = [
+    "BankSyncTaskMixin",
+    "error_payload",
+    "for_xcom",
+    "permanent_errors_fail",
+    "progress_log",
+    "raise_error",
+    "require_id",
+    "seconds",
+]
+
 #: A job that goes on is mentioned in the log when its status changes, and otherwise this often (seconds).
 PROGRESS_EVERY = 60.0
-#: Thirty days: nobody waits longer for a sync.
-LONGEST = 30 * 86400.0
 
 
 @contextmanager
@@ -44,13 +53,25 @@ class BankSyncTaskMixin:
 
     banksync_conn_id: str
     workspace_id: str | None
+    _workspace_lost = False
+
+    def _do_render_template_fields(self, *args: Any, **kwargs: Any) -> None:
+        """Render, and see whether a template or an XCom for the workspace gave nothing. Mapped tasks call this, too."""
+        given = self.workspace_id
+        super()._do_render_template_fields(*args, **kwargs)  # type: ignore[misc]  # the operator's
+        self._workspace_lost = given is not None and self.workspace_id is None
 
     @cached_property
     def hook(self) -> BankSyncHook:
-        """The hook; made when the task runs, so that a DAG file loads no HTTP library."""
+        """The hook; made when the task runs, so that a DAG file loads no HTTP library.
+
+        :raises BankSyncConfigError: ``workspace_id`` was given, but is empty now: that would address the parent.
+        """
         from airflow_provider_banksync.hooks.banksync import BankSyncHook
 
-        return BankSyncHook(self.banksync_conn_id, workspace_id=self.workspace_id or None)
+        if self._workspace_lost:
+            require_id("workspace_id", self.workspace_id)
+        return BankSyncHook(self.banksync_conn_id, workspace_id=self.workspace_id)
 
 
 def require_id(name: str, value: object) -> str:
@@ -64,19 +85,6 @@ def require_id(name: str, value: object) -> str:
             hint="If it is a template or an XCom, look at what that gave in the rendered template.",
         )
     return value
-
-
-def seconds(name: str, value: float | timedelta, *, least: float = 0.0) -> float:
-    """Return an argument that is a time, in seconds.
-
-    :raises BankSyncConfigError: it is none, or out of range.
-    """
-    number = value.total_seconds() if isinstance(value, timedelta) else value
-    if isinstance(number, bool) or not isinstance(number, (int, float)) or not least <= number <= LONGEST:
-        raise BankSyncConfigError(
-            f"{name} must be a number of seconds from {least:g} to {LONGEST:g}, not {value!r}."
-        )
-    return float(number)
 
 
 def progress_log(

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.request import getproxies, proxy_bypass
-from weakref import WeakKeyDictionary
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import aiohttp
 import tenacity
 from yarl import URL
 
-from airflow_provider_banksync.api import errors, retrying, tls
+from airflow_provider_banksync.api import errors, proxies, retrying, tls
 from airflow_provider_banksync.api.budget import budget_for, ticket
 from airflow_provider_banksync.api.conversations import Conversation, Send, Wait
 from airflow_provider_banksync.api.messages import Call, Reply, Request, Response, T
@@ -38,7 +37,11 @@ _R = TypeVar("_R")
 _CONNECT_TIMEOUT = 10.0
 _CHUNK = 64 * 1024
 #: These are raised before the request has left, so it did no work.
-_NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+_NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
+#: The words of these quote what came from the server.
+_QUOTING = (aiohttp.ClientResponseError, aiohttp.ClientPayloadError)
+#: The longest line of a head, as http.client has it.
+_LONGEST_LINE = 64 * 1024
 
 
 async def pause(seconds: float) -> None:
@@ -48,20 +51,18 @@ async def pause(seconds: float) -> None:
 
 @dataclass
 class _Shared:
-    """A session, and how many clients use it."""
+    """A session, and how often each client has it open."""
 
     session: aiohttp.ClientSession
-    users: int = 0
+    users: Counter[AsyncClient] = field(default_factory=Counter)
 
 
 #: A session belongs to one event loop; all clients there with the same settings share it, and its open connections.
-_shared: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[bool | str, float], _Shared]] = (
-    WeakKeyDictionary()
-)
+_shared: dict[asyncio.AbstractEventLoop, dict[tuple[bool | str, float], _Shared]] = {}
 
 
 class AsyncClient:
-    """Sends calls on the running event loop; use it with ``async with``.
+    """Sends calls on the running event loop; use it with ``async with``, also in several tasks of the loop at once.
 
     Clients of one loop share their connections: a thousand triggers in a triggerer open no more than a few.
 
@@ -70,31 +71,42 @@ class AsyncClient:
 
     def __init__(self, config: ClientConfig) -> None:
         self.config = config
-        self._session: aiohttp.ClientSession | None = None
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("an AsyncClient holds a key: make it where it is used.")
 
     async def __aenter__(self) -> Self:
         # In a thread: certificates are read from the disk.
         context = await asyncio.to_thread(tls.context, self.config.verify)
-        sessions = _shared.setdefault(asyncio.get_running_loop(), {})
-        shared = sessions.get(self._share)
-        if shared is None:
-            shared = sessions[self._share] = _Shared(_session(self.config, context))
-        shared.users += 1
-        self._session = shared.session
+        loop = asyncio.get_running_loop()
+        _forget_closed_loops()
+        sessions = _shared.setdefault(loop, {})
+        if self._share not in sessions:
+            sessions[self._share] = _Shared(_open_session(self.config, context))
+        sessions[self._share].users[self] += 1
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        session, self._session = self._session, None
-        sessions = _shared.get(asyncio.get_running_loop(), {})
-        shared = sessions.get(self._share)
-        if session is None or shared is None:
-            return
-        shared.users -= 1
+        loop = asyncio.get_running_loop()
+        sessions = _shared[loop]
+        shared = sessions[self._share]
+        shared.users[self] -= 1
+        if not shared.users[self]:
+            del shared.users[self]
         if not shared.users:
             del sessions[self._share]
-            await session.close()
+            if not sessions:
+                del _shared[loop]
+            await shared.session.close()
+
+    def _session(self) -> aiohttp.ClientSession:
+        """Return the session of this loop, while this client is open there."""
+        shared = _shared.get(asyncio.get_running_loop(), {}).get(self._share)
+        if shared is None or not shared.users[self]:
+            raise BankSyncConfigError("AsyncClient sends only inside 'async with'.")
+        return shared.session
 
     @property
     def _share(self) -> tuple[bool | str, float]:
@@ -149,9 +161,7 @@ class AsyncClient:
         return Reply(value, errors.server_date(response), time.monotonic())
 
     async def _exchange(self, request: Request, path: str) -> Response:
-        if self._session is None:
-            raise BankSyncConfigError("AsyncClient sends only inside 'async with'.")
-        config = self.config
+        session, config = self._session(), self.config
         headers = config.headers(request.workspace_id)
         if request.body is not None:
             headers["Content-Type"] = "application/json"
@@ -160,24 +170,34 @@ class AsyncClient:
             # Ids are quoted already: yarl would unquote what it takes for needless, so it is told to leave the path
             # alone.
             url = URL(f"{config.base_url}{path}", encoded=True).with_query(dict(request.query))
-            async with self._session.request(
+            async with session.request(
                 request.method,
                 url,
                 data=request.body,
                 headers=headers,
                 allow_redirects=False,
-                proxy=_proxy(url),
+                proxy=proxies.proxy_for(str(url)),
             ) as answer:
                 body = bytearray()
                 async for chunk in answer.content.iter_chunked(_CHUNK):
                     body += chunk
-                    errors.check_body(len(body), time.monotonic() - began, config.timeout, request, path)
+                    errors.check_body(len(body), request, path)
+                    errors.check_time(time.monotonic() - began, config.timeout, request, path)
                 return Response(answer.status, {k.lower(): v for k, v in answer.headers.items()}, bytes(body))
         except BankSyncError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever the library raises; a cancellation is none of these
+            sent = not isinstance(error, _NOT_SENT)
+            if sent:
+                errors.check_time(time.monotonic() - began, config.timeout, request, path)
             # Without the cause, which may quote what the server echoed; the message has its words, scrubbed.
-            raise _connection_error(error, request, config) from None
+            raise _connection_error(error, request, config, sent=sent) from None
+
+
+def _forget_closed_loops() -> None:
+    """Let go of sessions whose loop was closed before they were: they hold that loop, and it would never be freed."""
+    for loop in [loop for loop in _shared if loop.is_closed()]:
+        del _shared[loop]
 
 
 async def _off_loop(budget: RateBudget, ask: Callable[..., _R], *args: Any) -> _R:
@@ -185,19 +205,24 @@ async def _off_loop(budget: RateBudget, ask: Callable[..., _R], *args: Any) -> _
     return await asyncio.to_thread(ask, *args) if budget.blocks else ask(*args)
 
 
-def _connection_error(error: Exception, request: Request, config: ClientConfig) -> BankSyncConnectionError:
+def _connection_error(
+    error: Exception, request: Request, config: ClientConfig, *, sent: bool
+) -> BankSyncConnectionError:
     return errors.no_answer(
         error,
         request,
         config,
-        sent=not isinstance(error, _NOT_SENT),
+        sent=sent,
         certificate=isinstance(error, aiohttp.ClientConnectorCertificateError),
+        quotes=sent and isinstance(error, _QUOTING),
     )
 
 
-def _session(config: ClientConfig, context: ssl.SSLContext | bool) -> aiohttp.ClientSession:
+def _open_session(config: ClientConfig, context: ssl.SSLContext | bool) -> aiohttp.ClientSession:
     timeout = aiohttp.ClientTimeout(
-        sock_connect=min(_CONNECT_TIMEOUT, config.timeout), sock_read=config.timeout
+        total=config.timeout * errors.SLOWEST_ANSWER,
+        sock_connect=min(_CONNECT_TIMEOUT, config.timeout),
+        sock_read=config.timeout,
     )
     # A sync without dates has no body, and so no type of one.
     session = aiohttp.ClientSession(
@@ -205,19 +230,10 @@ def _session(config: ClientConfig, context: ssl.SSLContext | bool) -> aiohttp.Cl
         timeout=timeout,
         skip_auto_headers=("Content-Type",),
         cookie_jar=aiohttp.DummyCookieJar(),
+        max_line_size=_LONGEST_LINE,
+        max_field_size=_LONGEST_LINE,
     )
     # aiohttp would send a DELETE again by itself when the connection breaks, and hide that the first may have done
     # its work. There is no public switch; tests/api/test_writes.py watches this one.
     session._retry_connection = False  # noqa: SLF001
     return session
-
-
-def _proxy(url: URL) -> str | None:
-    """Return the proxy that the environment names for this URL.
-
-    aiohttp's own ``trust_env`` would do it, too, but it also sends the credentials that it finds in ~/.netrc.
-    """
-    if proxy_bypass(url.host or ""):
-        return None
-    proxies = getproxies()
-    return proxies.get(url.scheme) or proxies.get("all")

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import http.client
+import os
 import time
-from http.cookiejar import DefaultCookiePolicy
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import requests
 import tenacity
 import urllib3
 
-from airflow_provider_banksync.api import errors, retrying, tls
+from airflow_provider_banksync.api import errors, proxies, retrying, tls
 from airflow_provider_banksync.api.budget import budget_for, ticket
 from airflow_provider_banksync.api.conversations import Conversation, Send, Wait
 from airflow_provider_banksync.api.messages import Call, Reply, Request, Response, T
+from airflow_provider_banksync.api.redaction import scrub
+from airflow_provider_banksync.api.transport import Session
 from airflow_provider_banksync.exceptions import (
     BankSyncConnectionError,
     BankSyncError,
@@ -21,6 +24,7 @@ from airflow_provider_banksync.exceptions import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import TracebackType
 
     from typing_extensions import Self
@@ -37,16 +41,8 @@ _NOT_SENT = (requests.exceptions.ConnectTimeout, requests.exceptions.ProxyError,
 _UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"
 
 
-class _Session(requests.Session):
-    """Looks at no ``Location``: requests would take it apart even where redirects are not followed, and may fail."""
-
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        """Say that there is no redirect."""
-
-
-def _no_netrc(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Keep requests from looking for credentials in ~/.netrc, which would be sent beside ours."""
-    return request
+#: The words of these quote what came from the server.
+_QUOTING = (http.client.HTTPException, urllib3.exceptions.DecodeError, urllib3.exceptions.ProtocolError)
 
 
 def pause(seconds: float) -> None:
@@ -65,9 +61,11 @@ class Client:
         tls.context(config.verify)  # refuses a bundle that cannot be read, before anything is sent
         self.config = config
         self._in_budget = in_budget
-        self._session = _Session()
-        self._session.auth = _no_netrc
-        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self._session = Session()
+        self._process = os.getpid()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Client holds a key and open connections: make it where it is used.")
 
     def __enter__(self) -> Self:
         return self
@@ -125,6 +123,12 @@ class Client:
             raise
         return Reply(value, errors.server_date(response), time.monotonic())
 
+    def _session_here(self) -> Session:
+        """Return the session of this process: a forked one must not talk over the connections of its parent."""
+        if self._process != os.getpid():
+            self._session, self._process = Session(), os.getpid()
+        return self._session
+
     def _exchange(self, request: Request, path: str) -> Response:
         config = self.config
         headers = config.headers(request.workspace_id)
@@ -132,7 +136,7 @@ class Client:
             headers["Content-Type"] = "application/json"
         began = time.monotonic()
         try:
-            with self._session.request(
+            with self._session_here().request(
                 request.method,
                 f"{config.base_url}{path}",
                 params=request.query,
@@ -147,30 +151,52 @@ class Client:
                 # read1 returns what there is: iter_content would wait for a whole chunk, and never see a drip.
                 while chunk := answer.raw.read1(_CHUNK, decode_content=True):
                     body += chunk
-                    errors.check_body(len(body), time.monotonic() - began, config.timeout, request, path)
+                    errors.check_body(len(body), request, path)
+                    errors.check_time(time.monotonic() - began, config.timeout, request, path)
         except BankSyncError:
             raise
+        except requests.exceptions.InvalidSchema as error:
+            raise proxies.unusable(scrub(error)) from None
         except Exception as error:  # noqa: BLE001 - whatever the library raises: a bad name, a CA bundle that is gone
+            sent = not _never_connected(error)
+            if sent:
+                errors.check_time(time.monotonic() - began, config.timeout, request, path)
             # Without the cause, which may quote what the server echoed; the message has its words, scrubbed.
-            raise _connection_error(error, request, config) from None
+            raise _connection_error(error, request, config, sent=sent) from None
         headers_in = {name.lower(): value for name, value in answer.headers.items()}
         return Response(answer.status_code, headers_in, bytes(body))
 
 
-def _connection_error(error: Exception, request: Request, config: ClientConfig) -> BankSyncConnectionError:
-    refused = isinstance(error, requests.exceptions.ConnectionError) and _never_connected(error)
+def _connection_error(
+    error: Exception, request: Request, config: ClientConfig, *, sent: bool
+) -> BankSyncConnectionError:
+    *_, inmost = _inside(error)
+    quotes = isinstance(inmost, _QUOTING) and not isinstance(inmost, OSError)
     return errors.no_answer(
-        error,
+        inmost if quotes else error,
         request,
         config,
-        sent=not (refused or isinstance(error, _NOT_SENT)),
+        sent=sent,
         certificate=isinstance(error, requests.exceptions.SSLError) and _UNTRUSTED in str(error),
+        quotes=quotes,
     )
 
 
-def _never_connected(error: requests.exceptions.ConnectionError) -> bool:
-    """Look at urllib3's own reason inside: NewConnectionError covers refused, unreachable, and unknown names."""
-    inner = error.args[0] if error.args else None
-    return isinstance(inner, urllib3.exceptions.MaxRetryError) and isinstance(
-        inner.reason, urllib3.exceptions.NewConnectionError
+def _inside(error: BaseException) -> Iterator[BaseException]:
+    """Yield the error and those that it wraps, from the outside in."""
+    found: BaseException | None = error
+    while found is not None:
+        yield found
+        reason = getattr(found, "reason", None)
+        wrapped = [entry for entry in (*found.args, reason) if isinstance(entry, BaseException)]
+        found = wrapped[-1] if wrapped else None
+
+
+def _never_connected(error: BaseException) -> bool:
+    """Tell from the library's own error, and urllib3's reason inside, that the request has not left.
+
+    NewConnectionError covers refused, unreachable, and unknown names.
+    """
+    return isinstance(error, _NOT_SENT) or any(
+        isinstance(inner, urllib3.exceptions.NewConnectionError) for inner in _inside(error)
     )

@@ -7,11 +7,19 @@ import re
 from datetime import datetime, timezone
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import msgspec
 
+#: A JSON escape: a whole surrogate pair, half of one, or any other.
+_ESCAPE = re.compile(
+    rb"\\(?:u[dD][89aAbB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
+#: Seconds; also twice, as a header that was sent twice is joined.
+_SECONDS = re.compile(r"\d+(\s*,.*)?", re.ASCII)
 _INSTANT = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:?\d\d)?$")
 
 
@@ -33,8 +41,22 @@ def _encoder() -> msgspec.json.Encoder:
 def loads(body: bytes | str) -> Any:
     """Decode JSON; a number with a fraction or an exponent becomes a `Decimal` with the digits that were sent.
 
+    Half an emoji, as JavaScript writes it where it cuts a text, becomes the replacement character: it is no reason to
+    lose the rest.
+
     :raises ValueError: when it is not JSON, with the reason.
     """
+    try:
+        return _loads(body)
+    except ValueError:
+        raw = body.encode() if isinstance(body, str) else body
+        whole = _ESCAPE.sub(lambda escape: rb"\ufffd" if escape[1] else escape[0], raw)
+        if whole == raw:
+            raise
+    return _loads(whole)
+
+
+def _loads(body: bytes | str) -> Any:
     import msgspec
 
     try:
@@ -46,8 +68,26 @@ def loads(body: bytes | str) -> Any:
 
 
 def dumps(value: Any) -> bytes:
-    """Encode as JSON; a `Decimal` becomes a number with all its digits."""
+    """Encode as JSON; a `Decimal` becomes a number with all its digits.
+
+    :raises ValueError: when a number in it is not finite, or a text holds half a character.
+    """
+    _check_finite(value)
     return _encoder().encode(value)
+
+
+def _check_finite(value: Any) -> None:
+    """Refuse what msgspec would write as ``null``, or as no JSON at all."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for entry in value:
+            _check_finite(entry)
+    finite = (
+        value.is_finite() if isinstance(value, Decimal) else not isinstance(value, float) or isfinite(value)
+    )
+    if not finite:
+        raise ValueError(f"the number {value}")
 
 
 def parse_instant(text: object) -> float | None:
@@ -86,7 +126,8 @@ def parse_retry_after(text: str | None, now: float | None) -> float | None:
     """
     if not text:
         return None
-    if text.strip().isdecimal():
-        return float(text)
+    text = text.strip()
+    if _SECONDS.fullmatch(text):
+        return float(text.partition(",")[0])
     date = parse_http_date(text)
     return max(0.0, date - now) if date is not None and now is not None else None

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
+import logging
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
 
 from airflow_provider_banksync import __version__
+from airflow_provider_banksync.api.checks import check_workspace_id, is_header_value
+from airflow_provider_banksync.api.redaction import scrub
 from airflow_provider_banksync.api.stores import check_store
 from airflow_provider_banksync.exceptions import BankSyncConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+log = logging.getLogger(__name__)
 
 DEFAULT_BASE_URL = "https://api.banksync.io"
 #: Cloudflare turns default library user agents away (banksync-api: error 1010), so ours has a name of its own.
@@ -25,27 +31,20 @@ DEFAULT_MAX_RETRIES = 5
 DEFAULT_RATE_LIMIT = 100
 
 _LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|::1")
-_HEADER_VALUE = re.compile(r"[\x21-\x7e]+")
+#: Spaces and backslashes; a scheme without its two slashes.
+_ODD = re.compile(r"[\s\\]|^https?://https?:", re.IGNORECASE)
 _TRUE = frozenset({"true", "1", "yes", "on"})
 _FALSE = frozenset({"false", "0", "no", "off"})
-
-
-def check_workspace_id(workspace_id: object) -> str:
-    """Return the workspace id unchanged, if it can stand in a header.
-
-    :raises BankSyncConfigError: when it is empty or holds spaces, control or non-ASCII characters.
-    """
-    if (
-        not isinstance(workspace_id, str)
-        or not _HEADER_VALUE.fullmatch(workspace_id)
-        or workspace_id == "None"
-    ):
-        raise BankSyncConfigError(
-            f"workspace_id must be a BankSync workspace id, not {workspace_id!r}.",
-            hint="Copy it from the app's workspace settings, or from hook.list_portals(). If it is a template or an "
-            "XCom, look at what that gave.",
-        )
-    return workspace_id
+_PORTS = {"http": 80, "https": 443}
+_EXTRA = (
+    "workspace_id",
+    "auth",
+    "timeout",
+    "max_retries",
+    "rate_limit_per_minute",
+    "rate_limit_store",
+    "verify",
+)
 
 
 @dataclass(frozen=True)
@@ -86,9 +85,11 @@ class ClientConfig:
         schema: str | None,
         password: str | None,
         extra: str | None,
+        workspace_id: str | None = None,
     ) -> ClientConfig:
         """Read the fields of an Airflow connection.
 
+        :param workspace_id: addressed in the place of the connection's; None leaves that.
         :param extra: the text of the field Extra. It is read here, because Airflow takes broken JSON for an empty
             one, and a lost ``workspace_id`` would send a client's requests to the parent.
 
@@ -97,7 +98,7 @@ class ClientConfig:
         try:
             fields = _extra(extra)
             bearer = _choice(fields, "auth", ("api_key", "bearer")) == "bearer"
-            workspace_id = _text(fields, "workspace_id")
+            workspace_id = workspace_id or _text(fields, "workspace_id")
             base_url, internal = _base_url(host, port, schema)
             return cls(
                 secret=_secret(password, bearer=bearer),
@@ -120,9 +121,8 @@ class ClientConfig:
         except BankSyncConfigError as error:
             raise BankSyncConfigError(f"Connection {conn_id!r}: {error.message}", hint=error.hint) from None
 
-    def for_workspace(self, workspace_id: str | None) -> ClientConfig:
-        """Return the same, addressing another workspace; None and an empty id change nothing."""
-        return replace(self, workspace_id=check_workspace_id(workspace_id)) if workspace_id else self
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a ClientConfig holds a key: read the connection where it is used.")
 
     def path(self, path: str) -> str:
         """Path of an endpoint on this surface."""
@@ -138,7 +138,7 @@ class ClientConfig:
             headers["Authorization"] = f"Bearer {self.secret}"
         else:
             headers["X-API-Key"] = self.secret
-        workspace = check_workspace_id(workspace_id) if workspace_id else self.workspace_id
+        workspace = self.workspace_id if workspace_id is None else check_workspace_id(workspace_id)
         if workspace:
             headers["X-Workspace-Id"] = workspace
         return headers
@@ -156,6 +156,12 @@ def _extra(text: str | None) -> dict[str, Any]:
             "the field Extra is not a JSON object.",
             hint='Leave it empty, or write for example {"timeout": 30}.',
         )
+    if strange := [scrub(name) for name in fields if name not in _EXTRA]:
+        log.warning(
+            "The field Extra of the connection holds %s, which BankSync's connections do not know: %s do.",
+            ", ".join(map(repr, strange)),
+            ", ".join(_EXTRA),
+        )
     return fields
 
 
@@ -172,7 +178,7 @@ def _secret(password: str | None, *, bearer: bool) -> str:
             "the field Password does not hold a BankSync API key: one starts with 'bsk_'.",
             hint="For a session token, set auth to 'bearer' in the field Extra.",
         )
-    if not _HEADER_VALUE.fullmatch(secret):
+    if not is_header_value(secret):
         raise BankSyncConfigError(
             "the field Password holds spaces or characters that no key has.", hint="Paste it again."
         )
@@ -185,7 +191,8 @@ def _workspace(workspace_id: str | None, *, bearer: bool) -> str | None:
     if bearer:
         raise BankSyncConfigError(
             "auth 'bearer' needs workspace_id in the field Extra: a session token, unlike an API key, belongs to a "
-            "person and not to one workspace."
+            "person and not to one workspace.",
+            hint="Or give workspace_id to the hook or the task.",
         )
     return None
 
@@ -195,7 +202,8 @@ def _base_url(host: str | None, port: int | None, schema: str | None) -> tuple[s
     text = (host or "").strip() or DEFAULT_BASE_URL
     schema = (schema or "").strip().strip("/").lower()
     if schema not in ("", "http", "https", "v1"):
-        raise BankSyncConfigError(f"the field Schema holds {schema!r}.", hint="Leave it empty, or 'https'.")
+        raise BankSyncConfigError("the field Schema holds neither http nor https.", hint="Leave it empty.")
+    text = f"[{text}]" if _is_ipv6(text) else text
     if "://" not in text:
         text = f"{'http' if schema == 'http' else 'https'}://{text}"
     try:
@@ -203,7 +211,7 @@ def _base_url(host: str | None, port: int | None, schema: str | None) -> tuple[s
         name, port = url.hostname, url.port or port
     except ValueError:
         name = None
-    if name is None or url.username is not None or url.query or url.fragment or re.search(r"[\s\\]", text):
+    if name is None or url.username is not None or url.query or url.fragment or _ODD.search(text):
         raise BankSyncConfigError(
             "the field Host is not a host name or URL that can be used.",
             hint=f"Leave it empty for {DEFAULT_BASE_URL}, or write for example 'api.banksync.io'.",
@@ -218,8 +226,18 @@ def _base_url(host: str | None, port: int | None, schema: str | None) -> tuple[s
     netloc = f"[{name}]" if ":" in name else name
     prefix = url.path.rstrip("/")
     internal = name.startswith("internal-api.") or prefix.endswith("/api")
-    prefix = prefix.removesuffix("/v1").removesuffix("/api" if internal else "/v1")
+    prefix = prefix[:-3] if prefix.lower().endswith("/v1") else prefix
+    prefix = prefix.removesuffix("/api") if internal else prefix
+    # The default port goes without saying: both spellings are one server, and share one budget.
+    port = None if port == _PORTS[url.scheme] else port
     return f"{url.scheme}://{netloc}{f':{port}' if port else ''}{prefix}", internal
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        return ipaddress.ip_address(text).version == 6
+    except ValueError:
+        return False
 
 
 def _text(extra: Mapping[str, Any], name: str) -> str | None:
@@ -265,9 +283,13 @@ def _verify(extra: Mapping[str, Any]) -> bool | str:
     text = str(value).strip()
     if text.lower() in _TRUE | _FALSE:
         return text.lower() in _TRUE
-    if not Path(text).exists():
+    try:
+        there = Path(text).exists()
+    except (OSError, ValueError):  # a folder that one may not enter, a name that is none
+        there = False
+    if not there:
         raise BankSyncConfigError(
-            f"verify in the field Extra names a CA bundle that is not there: {text!r}.",
+            f"verify in the field Extra names a CA bundle that is not there, or cannot be read: {scrub(text)!r}.",
             hint="Give true, false, or the path of a file or folder of certificates on the worker.",
         )
     return text

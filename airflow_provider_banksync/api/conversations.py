@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_banksync.api import codec, endpoints, jobs
+from airflow_provider_banksync.api.checks import check_limit
+from airflow_provider_banksync.api.jobs import check_status
 from airflow_provider_banksync.exceptions import (
     BankSyncConflictError,
     BankSyncError,
@@ -139,47 +141,49 @@ def _post_once(
 
 def delete(call: Call[Any]) -> Conversation[None]:
     """Delete one thing; that it is gone after a first try whose answer was lost is a success."""
-    in_doubt = False
-    for attempt in range(1, WRITE_ATTEMPTS + 1):
-        try:
-            yield Send(call)
-        except BankSyncNotFoundError:
-            if not in_doubt:
-                raise
-        except BankSyncError as error:
-            if not error.ambiguous or attempt == WRITE_ATTEMPTS:
-                raise
-            in_doubt = True
-            yield Wait(WRITE_WAIT * attempt)
-            continue
-        return
+    yield from _insist(call, BankSyncNotFoundError)
 
 
 def cancel_job(feed_id: str, job_id: str, *, workspace_id: str | None = None) -> Conversation[Row]:
     """Cancel a job and return it as it is then; a first try whose answer was lost may have done it.
 
-    :raises BankSyncConflictError: the job had ended already.
+    :raises BankSyncConflictError: the job had ended already; or it has by now, and how cannot be looked up.
     """
-    cancel = endpoints.cancel_job(feed_id, job_id, workspace_id=workspace_id)
     look = endpoints.get_job(feed_id, job_id, workspace_id=workspace_id)
+    outcome = yield from _insist(
+        endpoints.cancel_job(feed_id, job_id, workspace_id=workspace_id), BankSyncConflictError
+    )
+    if not isinstance(outcome, BankSyncError):
+        return outcome.value
+    try:
+        reply: Reply[Row] = yield Send(look)
+    except BankSyncError as error:
+        outcome.message += f" It may be that this cancelled it; a look at the job failed: {error}"
+        raise outcome from error
+    if reply.value.get("status") != jobs.JobStatus.CANCELLED:
+        raise outcome
+    return reply.value
+
+
+def _insist(call: Call[_R], over: type[BankSyncError]) -> Conversation[Reply[_R] | BankSyncError]:
+    """Send a DELETE until its outcome is known.
+
+    :param over: the error of a second one after the first has worked.
+    :return: the reply; or that error, where a try before it may have done the work.
+    """
     in_doubt = False
     for attempt in range(1, WRITE_ATTEMPTS + 1):
-        reply: Reply[Row]
         try:
-            reply = yield Send(cancel)
-        except BankSyncConflictError:
-            if not in_doubt:
-                raise
-            reply = yield Send(look)
-            if reply.value.get("status") != jobs.JobStatus.CANCELLED:
-                raise
+            reply: Reply[_R] = yield Send(call)
         except BankSyncError as error:
+            if in_doubt and isinstance(error, over):
+                return error
             if not error.ambiguous or attempt == WRITE_ATTEMPTS:
                 raise
             in_doubt = True
-            yield Wait(WRITE_WAIT * attempt)
-            continue
-        return reply.value
+        else:
+            return reply
+        yield Wait(WRITE_WAIT * attempt)
     raise AssertionError("unreachable: the last attempt returns or raises")
 
 
@@ -261,7 +265,9 @@ def wait_for_job(
         if overdue:
             cause = f" The last look at it failed: {failure}" if failure is not None else ""
             raise BankSyncJobTimeoutError(
-                f"the time to wait was over, and not the {jobs.describe(job)}.{cause}", job=job
+                f"the time to wait was over, and not the {jobs.describe(job)}.{cause}",
+                job=job,
+                hint="It goes on in BankSync: wait longer (timeout), or cancel it.",
             )
         yield Wait(min(interval, max(0.0, polling.deadline - polling.clock())))
     raise AssertionError("unreachable: the intervals never end")
@@ -273,11 +279,17 @@ def list_portals(*, workspace_id: str | None = None) -> Conversation[list[Row]]:
     ``GET /v1/workspaces`` is not in the vendor's contract; where it answers 404, the family listings tell: a portal
     that has neither a bank nor a feed nor an integration is then not known.
 
+    :param workspace_id: the workspace; None: the one that the key, or the client, is for, which is asked for.
     :return: rows with at least ``id`` and ``name``.
     """
     try:
         reply: Reply[list[Row]] = yield Send(endpoints.list_workspaces(workspace_id=workspace_id))
-        return [row for row in reply.value if row.get("parentWorkspaceId")]
+        parent = workspace_id
+        if parent is None:
+            me: Reply[Row] = yield Send(endpoints.whoami())
+            parent = me.value["workspaceId"]
+        # A portal's own key lists that portal, which is no portal of itself.
+        return [row for row in reply.value if row.get("parentWorkspaceId") == parent]
     except BankSyncNotFoundError:
         log.info("This API has no listing of workspaces: the family listings tell the portals.")
     portals: dict[str, Row] = {}
@@ -312,6 +324,8 @@ def list_family_jobs(
 
     :param limit: how many jobs at most; None leaves it to the API (on the public surface: 20 of each feed).
     """
+    check_status(status)
+    check_limit(limit)
     if internal:
         reply: Reply[list[Row]] = yield Send(
             endpoints.list_all_jobs("family", status, limit, workspace_id=workspace_id)

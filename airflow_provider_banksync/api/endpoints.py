@@ -5,69 +5,27 @@ Each function returns a `Call`, which either client sends. Source: the contract 
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
-from airflow_provider_banksync.api import codec, parsers
+from airflow_provider_banksync.api import parsers
+from airflow_provider_banksync.api.checks import (
+    check_cursor,
+    check_days,
+    check_limit,
+    check_scope,
+    json_body,
+    quoted_id,
+)
+from airflow_provider_banksync.api.jobs import check_status
 from airflow_provider_banksync.api.messages import Call, Page, Request, Row
 from airflow_provider_banksync.exceptions import BankSyncConfigError, BankSyncResponseError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-SCOPES = ("self", "family")
 #: The contract's limit on the records of one preview.
 MOST_PREVIEWED = 50
-_DAY = re.compile(r"\d{4}-\d\d-\d\d")
-
-
-def check_scope(scope: str) -> str:
-    """Return the scope, if it is one.
-
-    :raises BankSyncConfigError: (a ValueError) when it is neither ``self`` nor ``family``.
-    """
-    if scope not in SCOPES:
-        raise BankSyncConfigError(f"scope must be 'self' or 'family', not {scope!r}.")
-    return scope
-
-
-def _id(name: str, value: object) -> str:
-    """Quote an id into one path segment; dots alone would climb out of it whatever the quoting."""
-    if not isinstance(value, str) or not value.strip() or value.strip(".") == "":
-        raise BankSyncConfigError(f"{name} must be the id of one in BankSync, not {value!r}.")
-    return quote(value, safe="")
-
-
-def _day(name: str, value: str | None) -> str | None:
-    if value is None or value == "":
-        return None
-    if not isinstance(value, str) or not _DAY.fullmatch(value):
-        raise BankSyncConfigError(f"{name} must be a day, YYYY-MM-DD, not {value!r}.")
-    return value
-
-
-def _days(from_date: str | None, to_date: str | None) -> tuple[str | None, str | None]:
-    first, last = _day("from_date", from_date), _day("to_date", to_date)
-    if first and last and first > last:
-        raise BankSyncConfigError(f"from_date {first} is after to_date {last}.")
-    return first, last
-
-
-def _limit(limit: int | None) -> int | None:
-    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
-        raise BankSyncConfigError(f"limit must be a whole number of at least 1, not {limit!r}.")
-    return limit
-
-
-def _body(body: object) -> bytes:
-    if not isinstance(body, dict) or not body:
-        raise BankSyncConfigError(f"body must be a dict with the fields to write, not {body!r}.")
-    try:
-        return codec.dumps(body)
-    except TypeError as error:
-        raise BankSyncConfigError(f"body holds what JSON cannot: {error}.") from error
 
 
 def _query(pairs: Iterable[tuple[str, str | int | None]]) -> tuple[tuple[str, str], ...]:
@@ -83,7 +41,7 @@ def _get(
 def _write(
     operation: str, method: str, path: str, workspace_id: str | None, body: Row, *, repeatable: bool = True
 ) -> Request:
-    return Request(operation, method, path, (), _body(body), workspace_id, repeatable)
+    return Request(operation, method, path, (), json_body(body), workspace_id, repeatable)
 
 
 def _delete(operation: str, path: str, workspace_id: str | None) -> Request:
@@ -120,17 +78,18 @@ def list_banks(scope: str = "self", *, workspace_id: str | None = None) -> Call[
 
 def get_bank(bank_id: str, *, workspace_id: str | None = None) -> Call[Row]:
     """One bank connection."""
-    return Call(_get("getBank", f"/v1/banks/{_id('bank_id', bank_id)}", workspace_id), parsers.thing)
+    return Call(_get("getBank", f"/v1/banks/{quoted_id('bank_id', bank_id)}", workspace_id), parsers.thing)
 
 
 def _account_path(bank_id: str, account_id: str, what: str = "") -> str:
-    return f"/v1/banks/{_id('bank_id', bank_id)}/accounts/{_id('account_id', account_id)}{what}"
+    return f"/v1/banks/{quoted_id('bank_id', bank_id)}/accounts/{quoted_id('account_id', account_id)}{what}"
 
 
 def list_accounts(bank_id: str, *, workspace_id: str | None = None) -> Call[list[Row]]:
     """Accounts of one bank connection."""
     return Call(
-        _get("listAccounts", f"/v1/banks/{_id('bank_id', bank_id)}/accounts", workspace_id), parsers.things
+        _get("listAccounts", f"/v1/banks/{quoted_id('bank_id', bank_id)}/accounts", workspace_id),
+        parsers.things,
     )
 
 
@@ -167,7 +126,7 @@ def list_trades(
     workspace_id: str | None = None,
 ) -> Call[list[Row]]:
     """Trades of an investment account; without dates, those of the last 90 days."""
-    first, last = _days(from_date, to_date)
+    first, last = check_days(from_date, to_date)
     path = _account_path(bank_id, account_id, "/trades")
     return Call(_get("listTrades", path, workspace_id, _query([("from", first), ("to", last)])), parsers.rows)
 
@@ -182,32 +141,38 @@ def list_transactions(
     workspace_id: str | None = None,
 ) -> Call[Page]:
     """One page of transactions: by dates, or by a cursor, which goes alone."""
-    first, last = _days(from_date, to_date)
+    first, last = check_days(from_date, to_date)
+    cursor = check_cursor(cursor)
     if cursor and (first or last):
         raise BankSyncConfigError(
             "give either cursor or from_date and to_date: a cursor carries its own window."
         )
     path = _account_path(bank_id, account_id, "/transactions")
-    query = _query([("cursor", cursor or None), ("from", first), ("to", last)])
+    query = _query([("cursor", cursor), ("from", first), ("to", last)])
     return Call(_get("listTransactions", path, workspace_id, query), parsers.page)
 
 
-def next_page(page: Page, call: Call[Page]) -> Call[Page] | None:
+def next_page(page: Page, call: Call[Page], seen: set[int] | None = None) -> Call[Page] | None:
     """Return the call for the page after this one; None after the last.
 
     :param call: the call that gave `page`.
-    :raises BankSyncResponseError: the API says that there is more but gives no way to it, or the way back to here.
+    :param seen: what it remembers of the way (a number for each page), so that no circle goes unnoticed; give the
+        same set for each page of one read, empty at first. Without it, only a page that leads to itself is noticed.
+    :raises BankSyncResponseError: the API says that there is more but gives no way to it, or the way back.
     """
     if not page.has_more:
         return None
-    if not page.cursor or ("cursor", page.cursor) in call.request.query:
-        what = "the same cursor again" if page.cursor else "no cursor"
+    been = {hash(value) for name, value in call.request.query if name == "cursor"} | (seen or set())
+    if not page.cursor or hash(page.cursor) in been:
+        what = "a cursor that was there before" if page.cursor else "no cursor"
         raise BankSyncResponseError(
             f"the API says that there are more transactions, but gives {what}.",
             hint="What was read so far is not complete; report it to BankSync.",
             method=call.request.method,
             path=call.request.path,
         )
+    if seen is not None:
+        seen.update(been, [hash(page.cursor)])
     return Call(replace(call.request, query=(("cursor", page.cursor),)), call.parse)
 
 
@@ -221,7 +186,7 @@ def list_feeds(scope: str = "self", *, workspace_id: str | None = None) -> Call[
 
 def get_feed(feed_id: str, *, workspace_id: str | None = None) -> Call[Row]:
     """One feed."""
-    return Call(_get("getFeed", f"/v1/feeds/{_id('feed_id', feed_id)}", workspace_id), parsers.thing)
+    return Call(_get("getFeed", f"/v1/feeds/{quoted_id('feed_id', feed_id)}", workspace_id), parsers.thing)
 
 
 def create_feed(body: Row, *, workspace_id: str | None = None) -> Call[Row]:
@@ -233,18 +198,20 @@ def create_feed(body: Row, *, workspace_id: str | None = None) -> Call[Row]:
 
 def update_feed(feed_id: str, body: Row, *, workspace_id: str | None = None) -> Call[Row]:
     """Replace the given fields of a feed; ``source`` and ``dataType`` cannot be changed."""
-    path = f"/v1/feeds/{_id('feed_id', feed_id)}"
+    path = f"/v1/feeds/{quoted_id('feed_id', feed_id)}"
     return Call(_write("updateFeed", "PUT", path, workspace_id, body), parsers.thing)
 
 
 def delete_feed(feed_id: str, *, workspace_id: str | None = None) -> Call[None]:
     """Delete a feed; the answer has no data."""
-    return Call(_delete("deleteFeed", f"/v1/feeds/{_id('feed_id', feed_id)}", workspace_id), parsers.nothing)
+    return Call(
+        _delete("deleteFeed", f"/v1/feeds/{quoted_id('feed_id', feed_id)}", workspace_id), parsers.nothing
+    )
 
 
 def trigger_learn(feed_id: str, *, workspace_id: str | None = None) -> Call[Row]:
     """Have the feed's memory enrichment learn from what its destination holds now; answers that it was dispatched."""
-    path = f"/v1/feeds/{_id('feed_id', feed_id)}/learn"
+    path = f"/v1/feeds/{quoted_id('feed_id', feed_id)}/learn"
     return Call(
         Request("triggerLearn", "POST", path, workspace_id=workspace_id, repeatable=False), parsers.one
     )
@@ -254,10 +221,10 @@ def trigger_sync(
     feed_id: str, from_date: str | None = None, to_date: str | None = None, *, workspace_id: str | None = None
 ) -> Call[Row]:
     """Start a sync. Not to be repeated blindly: `conversations.trigger_sync` is the way to call it."""
-    first, last = _days(from_date, to_date)
+    first, last = check_days(from_date, to_date)
     dates = {name: day for name, day in (("startDate", first), ("endDate", last)) if day}
-    body = codec.dumps(dates) if dates else None
-    path = f"/v1/feeds/{_id('feed_id', feed_id)}/sync"
+    body = json_body(dates) if dates else None
+    path = f"/v1/feeds/{quoted_id('feed_id', feed_id)}/sync"
     return Call(Request("triggerSync", "POST", path, (), body, workspace_id, repeatable=False), parsers.thing)
 
 
@@ -268,14 +235,15 @@ def list_jobs(
     feed_id: str, status: str | None = None, limit: int | None = None, *, workspace_id: str | None = None
 ) -> Call[list[Row]]:
     """Jobs of a feed, newest first: the newest 20 unless `limit` says otherwise."""
-    query = _query([("limit", _limit(limit)), ("status", status or None)])
+    query = _query([("limit", check_limit(limit)), ("status", check_status(status))])
     return Call(
-        _get("listJobs", f"/v1/feeds/{_id('feed_id', feed_id)}/jobs", workspace_id, query), parsers.things
+        _get("listJobs", f"/v1/feeds/{quoted_id('feed_id', feed_id)}/jobs", workspace_id, query),
+        parsers.things,
     )
 
 
 def _job_path(feed_id: str, job_id: str) -> str:
-    return f"/v1/feeds/{_id('feed_id', feed_id)}/jobs/{_id('job_id', job_id)}"
+    return f"/v1/feeds/{quoted_id('feed_id', feed_id)}/jobs/{quoted_id('job_id', job_id)}"
 
 
 def get_job(feed_id: str, job_id: str, *, workspace_id: str | None = None) -> Call[Row]:
@@ -298,7 +266,11 @@ def list_all_jobs(
     """Jobs of all feeds of the workspace or the family, newest first. On the internal surface only."""
     family = check_scope(scope) == "family"
     query = _query(
-        [("scope", scope if family else None), ("limit", _limit(limit)), ("status", status or None)]
+        [
+            ("scope", scope if family else None),
+            ("limit", check_limit(limit)),
+            ("status", check_status(status)),
+        ]
     )
     return Call(
         _get("listAllJobs", "/v1/jobs", workspace_id, query),
@@ -315,7 +287,7 @@ def list_enrichments(*, workspace_id: str | None = None) -> Call[list[Row]]:
 
 
 def _enrichment_path(enrichment_id: str) -> str:
-    return f"/v1/enrichments/{_id('enrichment_id', enrichment_id)}"
+    return f"/v1/enrichments/{quoted_id('enrichment_id', enrichment_id)}"
 
 
 def get_enrichment(enrichment_id: str, *, workspace_id: str | None = None) -> Call[Row]:
@@ -345,7 +317,7 @@ def preview_enrichment(feed_id: str, records: list[Row], *, workspace_id: str | 
     """Show what the feed's enrichments would do to up to 50 records; changes nothing, so it may be repeated."""
     if not isinstance(records, list) or not 1 <= len(records) <= MOST_PREVIEWED:
         raise BankSyncConfigError(f"records must be a list of 1 to {MOST_PREVIEWED} records.")
-    path = f"/v1/feeds/{_id('feed_id', feed_id)}/enrich/preview"
+    path = f"/v1/feeds/{quoted_id('feed_id', feed_id)}/enrich/preview"
     return Call(_write("previewEnrichment", "POST", path, workspace_id, {"records": records}), parsers.one)
 
 
@@ -356,13 +328,15 @@ def list_integrations(scope: str = "self", *, workspace_id: str | None = None) -
 
 def delete_integration(integration_id: str, *, workspace_id: str | None = None) -> Call[None]:
     """Delete a destination."""
-    path = f"/v1/integrations/{_id('integration_id', integration_id)}"
+    path = f"/v1/integrations/{quoted_id('integration_id', integration_id)}"
     return Call(_delete("deleteIntegration", path, workspace_id), parsers.nothing)
 
 
 def delete_bank(bank_id: str, *, workspace_id: str | None = None) -> Call[None]:
     """Delete a bank connection."""
-    return Call(_delete("deleteBank", f"/v1/banks/{_id('bank_id', bank_id)}", workspace_id), parsers.nothing)
+    return Call(
+        _delete("deleteBank", f"/v1/banks/{quoted_id('bank_id', bank_id)}", workspace_id), parsers.nothing
+    )
 
 
 def create_bank_link(body: Row, *, workspace_id: str | None = None) -> Call[Row]:

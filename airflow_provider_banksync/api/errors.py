@@ -9,6 +9,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_banksync.api import codec
+from airflow_provider_banksync.api.redaction import bullets, scrub
 from airflow_provider_banksync.exceptions import (
     BankSyncAuthError,
     BankSyncCertificateError,
@@ -34,16 +35,11 @@ if TYPE_CHECKING:
 LARGEST_BODY = 256 * 2**20
 #: A whole answer may take this many times as long as the server may be silent.
 SLOWEST_ANSWER = 5
-_LONGEST = 300
-_TAG = re.compile(r"<[^>]*>?")
-_KEY = re.compile(r"bsk_[A-Za-z0-9]+")
-_ACCOUNT_NUMBER = re.compile(r"\d{5,}(?=\d{4}\b)")
+#: So many of a 422's errors, and of its warnings, are in the message, and so many in the error's lists.
+_MOST_LISTED = 10
+_MOST_HELD = 1000
 _BANK_DATA = re.compile(r"/banks/[^/]+(/|$)")
 
-_NOT_FOUND_HINT = (
-    "It may have been deleted, or live in another workspace: check the id, and give workspace_id for what belongs "
-    "to a portal."
-)
 _CERTIFICATE_HINT = (
     "Where a proxy of your own signs for others, name its CA bundle as verify in the field Extra."
 )
@@ -51,15 +47,27 @@ _SCOPE_HINTS = {
     400: "scope='family' is for the parent workspace: use the parent's key, without a portal's workspace_id.",
     403: "scope='family' needs a key of an owner or admin of the parent workspace.",
 }
-
-
-def scrub(text: str, secret: str = "") -> str:
-    """Make the server's words fit for a log: no key, no whole account number, no HTML, one short line."""
-    text = " ".join(_TAG.sub(" ", text).split())
-    if secret:
-        text = text.replace(secret, "***")
-    text = _ACCOUNT_NUMBER.sub("••••", _KEY.sub("***", text))
-    return f"{text[:_LONGEST]}…" if len(text) > _LONGEST else text
+_CONFLICT_HINTS = {
+    "triggerSync": "A job of this feed is queued or running: wait for it, or cancel it.",
+    "cancelJob": "The job has ended already: look at it (get_job) for how.",
+    "createEnrichment": "The workspace may have its one memory enrichment already: update that one.",
+}
+#: Of 4xx: what is said of the status, and what to do.
+_REFUSALS = {
+    404: (
+        "not found",
+        (
+            "It may have been deleted, or live in another workspace: check the id, and give workspace_id for what "
+            "belongs to a portal."
+        ),
+    ),
+    405: ("this is not offered at this address", "Check the field Host of the connection."),
+    413: ("the request is too large for the server", "Send fewer or shorter values."),
+}
+_NO_ENVELOPE_HINT = "If it stays so, check the field Host of the connection and any proxy on the way."
+_UNDOCUMENTED_HINT = (
+    "BankSync answers otherwise than it documents: look for a newer version of this provider, or report it."
+)
 
 
 def server_date(response: Response) -> float | None:
@@ -82,6 +90,7 @@ def decode(call: Call[T], response: Response, *, path: str, secret: str = "") ->
     except BankSyncError as error:
         error.method, error.path, error.status = call.request.method, path, response.status
         error.ambiguous = error.ambiguous or (response.status // 100 == 2 and not call.request.repeatable)
+        error.hint = error.hint or _UNDOCUMENTED_HINT
         error.hide(secret)
         raise
 
@@ -100,12 +109,19 @@ def _error(request: Request, response: Response, envelope: Row | None, secret: s
         return _bad_success(request, response, envelope, secret)
     if status < 200:
         return BankSyncResponseError(
-            f"the server answered {status}, which is no answer to a request.", truncated=True
+            f"the server answered {status}, which is no answer to a request.",
+            hint=_NO_ENVELOPE_HINT,
+            truncated=True,
         )
     if status // 100 == 3:
         return BankSyncResponseError(
             f"the server answered {status}, a redirect, which is not followed: the key must not travel elsewhere.",
             hint="Check the field Host of the connection.",
+        )
+    if status == 407:
+        return BankSyncConnectionError(
+            "407, a proxy on the way wants a user and a password.",
+            hint="Put them into the proxy's address: HTTPS_PROXY=http://user:password@host:port.",
         )
     if status == 403 and envelope is None:
         return BankSyncEdgeBlockedError(
@@ -114,7 +130,13 @@ def _error(request: Request, response: Response, envelope: Row | None, secret: s
         )
     if status >= 500 or status in (408, 425, 429):
         return _failure(request, response, envelope, secret)
-    return _refusal(request, status, envelope, _words(envelope, secret))
+    return _refusal(request, status, envelope, secret)
+
+
+def _again(request: Request) -> str:
+    if request.repeatable:
+        return "It is tried again by itself; if it stays so, see BankSync's status page."
+    return "It may have been done all the same, so it is not simply sent again; if it stays so, see BankSync's status."
 
 
 def _bad_success(request: Request, response: Response, envelope: Row | None, secret: str) -> BankSyncError:
@@ -122,11 +144,13 @@ def _bad_success(request: Request, response: Response, envelope: Row | None, sec
     ambiguous = not request.repeatable
     if envelope is not None:
         words = _words(envelope, secret)
-        return BankSyncServerError(f"{response.status}, but success is false: {words}", ambiguous=ambiguous)
-    kind = scrub(response.headers.get("content-type", "no content type"))
+        return BankSyncServerError(
+            f"{response.status}, but success is false: {words}", hint=_again(request), ambiguous=ambiguous
+        )
+    kind = scrub(response.headers.get("content-type", "no content type"), secret)
     return BankSyncResponseError(
         f"{response.status}, but the body ({len(response.body)} bytes, {kind}) is not BankSync's JSON envelope.",
-        hint="If it stays so, check the field Host of the connection and any proxy on the way.",
+        hint=_NO_ENVELOPE_HINT,
         truncated=True,
         ambiguous=ambiguous,
     )
@@ -151,13 +175,14 @@ def _failure(request: Request, response: Response, envelope: Row | None, secret:
     return BankSyncServerError(
         f"{status}, the service failed: {words}",
         retry_after=retry_after,
-        hint="It is tried again by itself; if it stays so, see BankSync's status page.",
+        hint=_again(request),
         ambiguous=not request.repeatable,
     )
 
 
-def _refusal(request: Request, status: int, envelope: Row | None, words: str) -> BankSyncError:
+def _refusal(request: Request, status: int, envelope: Row | None, secret: str) -> BankSyncError:
     """Judge 4xx: somebody must change something first."""
+    words = _words(envelope, secret)
     if status == 401:
         return BankSyncAuthError(
             f"401, the key is wrong, revoked or expired: {words}",
@@ -172,14 +197,25 @@ def _refusal(request: Request, status: int, envelope: Row | None, words: str) ->
             f"403, the key may not do this: {words}",
             hint="Give the key the missing scope (a write needs the read scope too), or its owner a higher role.",
         )
-    if status == 404:
-        return BankSyncNotFoundError(f"404, not found: {words}", hint=_NOT_FOUND_HINT)
     if status == 409:
-        return BankSyncConflictError(f"409, conflict: {words}")
-    errors, warnings = _lists(envelope)
-    listed = "".join(f"\n- {entry}" for entry in errors)
+        hint = _CONFLICT_HINTS.get(request.operation, "Look at its state in BankSync, then try again.")
+        return BankSyncConflictError(f"409, conflict: {words}", hint=hint)
+    what, hint = _REFUSALS.get(status, ("the request is not valid", ""))
+    if status == 404:
+        return BankSyncNotFoundError(f"404, {what}: {words}", hint=hint)
+    return _invalid(f"{status}, {what}: {words}", hint, envelope, secret)
+
+
+def _invalid(message: str, hint: str, envelope: Row | None, secret: str) -> BankSyncValidationError:
+    errors, error_lines = _entries(envelope, "errors", secret)
+    warnings, warning_lines = _entries(envelope, "warnings", secret)
+    if warnings:
+        warning_lines = f"\nwarnings, which do not block:{warning_lines}"
     return BankSyncValidationError(
-        f"{status}, the request is not valid: {words}{listed}", errors=errors, warnings=warnings
+        f"{message}{error_lines}{warning_lines}",
+        hint=hint or "Change what it names in the arguments of the call.",
+        errors=errors,
+        warnings=warnings,
     )
 
 
@@ -192,48 +228,64 @@ def _words(envelope: Row | None, secret: str) -> str:
     return scrub(error, secret) if isinstance(error, str) and error.strip() else "(the server gave no reason)"
 
 
-def _lists(envelope: Row | None) -> tuple[list[str], list[str]]:
-    def entries(name: str) -> list[str]:
-        found = envelope.get(name) if envelope else None
-        return [scrub(str(entry)) for entry in found] if isinstance(found, list) else []
+def _entries(envelope: Row | None, name: str, secret: str) -> tuple[list[str], str]:
+    """Return the entries of one of the vendor's lists, and the first of them as lines for a message."""
+    found = envelope.get(name) if envelope else None
+    if not isinstance(found, list):
+        return [], ""
+    entries = [scrub(entry, secret) for entry in found[:_MOST_HELD]]
+    return entries, bullets(entries, _MOST_LISTED, len(found))
 
-    return entries("errors"), entries("warnings")
 
-
-def check_body(size: int, seconds: float, timeout: float, request: Request, path: str) -> None:
-    """Refuse a body that is too large, or that drips in without an end.
+def check_body(size: int, request: Request, path: str) -> None:
+    """Refuse a body that is too large.
 
     :param size: bytes so far, unpacked.
-    :param seconds: time since the request went out.
-    :param timeout: how long the server may be silent; a whole answer may take so many times as long.
     """
-    ambiguous = not request.repeatable
     if size > LARGEST_BODY:
         raise BankSyncResponseError(
             f"the answer is larger than {LARGEST_BODY // 2**20} MiB unpacked; it was not read on.",
             method=request.method,
             path=path,
-            ambiguous=ambiguous,
+            hint="Ask for less at a time: fewer days, or one workspace in the place of the family.",
+            ambiguous=not request.repeatable,
         )
+
+
+def check_time(seconds: float, timeout: float, request: Request, path: str) -> None:
+    """Refuse an answer, head or body, that drips in without an end.
+
+    :param seconds: time since the request went out.
+    :param timeout: how long the server may be silent; a whole answer may take so many times as long.
+    """
     if seconds > timeout * SLOWEST_ANSWER:
         raise BankSyncConnectionError(
             f"the answer was not complete after {seconds:.0f} s.",
             method=request.method,
             path=path,
-            ambiguous=ambiguous,
+            hint="If the server is only slow, raise timeout in the field Extra of the connection.",
+            ambiguous=not request.repeatable,
         )
 
 
 def no_answer(
-    error: BaseException, request: Request, config: ClientConfig, *, sent: bool, certificate: bool
+    error: BaseException,
+    request: Request,
+    config: ClientConfig,
+    *,
+    sent: bool,
+    certificate: bool,
+    quotes: bool,
 ) -> BankSyncConnectionError:
     """Say why there was no answer, in one line of the library's own words.
 
     :param sent: the request may have reached the server.
     :param certificate: the server's certificate was refused.
+    :param quotes: the words hold what the server sent, which may be anything: they are left out.
     """
     when = "no complete answer" if sent else "could not connect"
-    message = f"{when} ({type(error).__name__}: {scrub(str(error), config.secret)})."
+    words = ", what came is not HTTP" if quotes else f": {scrub(error, config.secret)}"
+    message = f"{when} ({type(error).__name__}{words})."
     path = config.path(request.path)
     if certificate:
         return BankSyncCertificateError(message, method=request.method, path=path, hint=_CERTIFICATE_HINT)

@@ -6,8 +6,12 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from airflow_provider_banksync.api import codec
-from airflow_provider_banksync.api.errors import scrub
-from airflow_provider_banksync.exceptions import BankSyncJobCancelledError, BankSyncJobFailedError
+from airflow_provider_banksync.api.redaction import bullets, scrub
+from airflow_provider_banksync.exceptions import (
+    BankSyncConfigError,
+    BankSyncJobCancelledError,
+    BankSyncJobFailedError,
+)
 
 if TYPE_CHECKING:
     from airflow_provider_banksync.api.messages import Row
@@ -29,9 +33,23 @@ ACTIVE_STATUSES = frozenset({JobStatus.QUEUED.value, JobStatus.IN_PROGRESS.value
 ENDED_STATUSES = frozenset({JobStatus.COMPLETED.value, JobStatus.FAILED.value, JobStatus.CANCELLED.value})
 
 
+def check_status(status: str | None) -> str | None:
+    """Return the status to ask for, in the API's word; None and an empty one ask for all.
+
+    :raises BankSyncConfigError: there is no such status.
+    """
+    if status is None or status == "":
+        return None
+    if not isinstance(status, str) or status not in ACTIVE_STATUSES | ENDED_STATUSES:
+        known = ", ".join(known.value for known in JobStatus)
+        raise BankSyncConfigError(f"status must be one of {known}, not {status!r}.")
+    return JobStatus(status).value
+
+
 def is_known(job: Row) -> bool:
     """Tell whether the job's status is one that we know."""
-    return job.get("status") in ACTIVE_STATUSES | ENDED_STATUSES
+    status = job.get("status")
+    return isinstance(status, str) and status in ACTIVE_STATUSES | ENDED_STATUSES
 
 
 def is_ended(job: Row) -> bool:
@@ -58,10 +76,12 @@ def seconds_run(job: Row) -> float | None:
 
 def describe(job: Row) -> str:
     """One line on a job: status, counts, time."""
-    read, written = job.get("transactionsProcessed"), job.get("transactionsWritten")
+    counts = (job.get(name) for name in ("transactionsProcessed", "transactionsWritten"))
+    read, written = (count if isinstance(count, int) else scrub(count) for count in counts)
     ran = seconds_run(job)
     time = f" in {ran:.0f} s" if ran is not None else ""
-    return f"job {job.get('id')} of feed {job.get('feedId')} {job.get('status')}: {read} read, {written} written{time}"
+    status = scrub(job.get("status"))
+    return f"job {job.get('id')} of feed {job.get('feedId')} {status}: {read} read, {written} written{time}"
 
 
 def error_lines(job: Row) -> list[str]:
@@ -69,9 +89,9 @@ def error_lines(job: Row) -> list[str]:
     entries = job.get("errors")
     lines = []
     for found in entries if isinstance(entries, list) else []:
-        entry = found if isinstance(found, dict) else {"message": str(found)}
-        labels = "/".join(str(entry[name]) for name in ("severity", "category") if entry.get(name))
-        message = scrub(str(entry.get("message", "")))
+        entry = found if isinstance(found, dict) else {"message": found}
+        labels = "/".join(scrub(entry[name]) for name in ("severity", "category") if entry.get(name))
+        message = scrub(entry.get("message", ""))
         lines.append(f"[{labels}] {message}" if labels else message)
     return lines
 
@@ -91,8 +111,10 @@ def check_outcome(job: Row, *, fail_on_job_errors: bool = False) -> Row:
         raise BankSyncJobCancelledError(
             f"{summary}.", job=job, hint="Somebody cancelled it in BankSync or here."
         )
-    category = f" ({job['errorCategory']})" if job.get("errorCategory") else ""
-    shown = "".join(f"\n- {line}" for line in lines[:_MOST_ERRORS])
-    more = f"\n- and {len(lines) - _MOST_ERRORS} more" if len(lines) > _MOST_ERRORS else ""
+    category = f" ({scrub(job['errorCategory'])})" if job.get("errorCategory") else ""
     unknown = "" if is_known(job) else " This status is new to this version of the provider."
-    raise BankSyncJobFailedError(f"{summary}{category}.{unknown}{shown}{more}", job=job)
+    raise BankSyncJobFailedError(
+        f"{summary}{category}.{unknown}{bullets(lines, _MOST_ERRORS)}",
+        job=job,
+        hint="Look at the feed in BankSync: its destination, its mapping, the state of its bank.",
+    )

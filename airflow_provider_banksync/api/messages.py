@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from airflow_provider_banksync.api.checks import check_workspace_id
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -20,7 +22,7 @@ class Request:
 
     :param operation: the contract's operationId, for messages and logs.
     :param path: quoted, from ``/v1`` on.
-    :param workspace_id: goes into ``X-Workspace-Id``; None leaves the client's own.
+    :param workspace_id: goes into ``X-Workspace-Id``; None, and nothing else, leaves the client's own.
     :param repeatable: sending it twice does no more than sending it once.
     """
 
@@ -31,6 +33,11 @@ class Request:
     body: bytes | None = None
     workspace_id: str | None = None
     repeatable: bool = True
+
+    def __post_init__(self) -> None:
+        # An empty one, of a template perhaps, would address the parent in the place of a client.
+        if self.workspace_id is not None:
+            check_workspace_id(self.workspace_id)
 
 
 @dataclass(frozen=True)

@@ -53,11 +53,14 @@ def whoami(envelope: Row) -> Row:
 def page(envelope: Row) -> Page:
     """One page: the rows in ``data``, and what ``meta`` says about the next."""
     meta = envelope.get("meta")
-    meta = meta if isinstance(meta, dict) else {}
+    meta = {} if meta is None else meta
+    more = meta.get("hasMore") if isinstance(meta, dict) else meta
+    if more is not None and not isinstance(more, bool):
+        raise BankSyncResponseError(
+            "the answer does not say whether there are more pages: hasMore is no boolean."
+        )
     cursor = meta.get("cursor")
-    return Page(
-        rows(envelope), cursor if isinstance(cursor, str) and cursor else None, meta.get("hasMore") is True
-    )
+    return Page(rows(envelope), cursor if isinstance(cursor, str) and cursor else None, more is True)
 
 
 def family_rows(envelope: Row) -> list[Row]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from airflow_provider_banksync.api import conversations, endpoints
+from airflow_provider_banksync.exceptions import BankSyncConfigError
 from airflow_provider_banksync.hooks.base import ApiMethods
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ class BankMethods(ApiMethods):
         :return: ``linkToken``, ``authUrl`` (send it to the client), ``expiresAt`` (about four hours), ``provider``,
             ``instructions``.
         """
+        if not isinstance(source, str) or not source:
+            raise BankSyncConfigError(f"source must be an aggregator, plaid or basiq, not {source!r}.")
         body = {
             "source": source,
             "institutionId": institution_id,
@@ -124,10 +127,11 @@ class BankMethods(ApiMethods):
         call = endpoints.list_transactions(
             bank_id, account_id, from_date, to_date, cursor, workspace_id=workspace_id
         )
+        seen: set[int] = set()
         while True:
             page = self._send(call)
             yield page.rows, page.cursor
-            following = endpoints.next_page(page, call)
+            following = endpoints.next_page(page, call, seen)
             if following is None:
                 return
             call = following

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 
 from airflow_provider_banksync.api import endpoints
+from airflow_provider_banksync.api.checks import check_workspace_id
 from airflow_provider_banksync.api.config import ClientConfig
+from airflow_provider_banksync.compat import amask_secret, mask_secret
 from airflow_provider_banksync.exceptions import BankSyncConfigError, BankSyncError, BankSyncPermissionError
 from airflow_provider_banksync.hooks.banks import BankMethods
 from airflow_provider_banksync.hooks.feeds import FeedMethods
@@ -40,7 +42,8 @@ class BankSyncHook(WorkspaceMethods, BankMethods, FeedMethods, BaseHook):
     Requests that failed for a passing reason have been tried again by then, where that is safe.
 
     :param banksync_conn_id: the connection to use.
-    :param workspace_id: workspace to work in; None leaves the connection's, and without one there the key's own.
+    :param workspace_id: workspace to work in; None, and nothing else, leaves the connection's, and without one there
+        the key's own.
     """
 
     conn_name_attr = "banksync_conn_id"
@@ -53,8 +56,13 @@ class BankSyncHook(WorkspaceMethods, BankMethods, FeedMethods, BaseHook):
     ) -> None:
         super().__init__(**kwargs)
         self.banksync_conn_id = banksync_conn_id
-        self.workspace_id = workspace_id
+        # An empty one, of a template perhaps, would address the parent in the place of a client.
+        self.workspace_id = None if workspace_id is None else check_workspace_id(workspace_id)
         self._client: Client | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the client out, which holds the key: a copy makes its own."""
+        return {**self.__dict__, "_client": None}
 
     # --- the connection ---
 
@@ -89,9 +97,15 @@ class BankSyncHook(WorkspaceMethods, BankMethods, FeedMethods, BaseHook):
         :raises BankSyncConfigError: there is none, or naming the field that is missing or wrong.
         """
         try:
-            return self._config(self.get_connection(self.banksync_conn_id))
+            connection = self.get_connection(self.banksync_conn_id)
         except AirflowNotFoundException as error:
             raise self._no_connection() from error
+        config = self._config(connection)
+        if (
+            config.secret != connection.password
+        ):  # pasted with spaces: Airflow masks it with them, and only so
+            mask_secret(config.secret)
+        return config
 
     def _no_connection(self) -> BankSyncConfigError:
         return BankSyncConfigError(
@@ -100,15 +114,15 @@ class BankSyncHook(WorkspaceMethods, BankMethods, FeedMethods, BaseHook):
         )
 
     def _config(self, connection: Connection) -> ClientConfig:
-        config = ClientConfig.from_connection(
+        return ClientConfig.from_connection(
             conn_id=self.banksync_conn_id,
             host=connection.host,
             port=connection.port,
             schema=connection.schema,
             password=connection.password,
             extra=connection.extra,
+            workspace_id=self.workspace_id,
         )
-        return config.for_workspace(self.workspace_id)
 
     def get_conn(self) -> Client:
         """Return the blocking client; made at the first call, kept for the hook's life."""
@@ -131,7 +145,10 @@ class BankSyncHook(WorkspaceMethods, BankMethods, FeedMethods, BaseHook):
             connection = await get_async_connection(self.banksync_conn_id)
         except AirflowNotFoundException as error:
             raise self._no_connection() from error
-        return AsyncClient(self._config(connection))
+        config = self._config(connection)
+        if config.secret != connection.password:
+            await amask_secret(config.secret)
+        return AsyncClient(config)
 
     def own_workspace_id(self) -> str:
         """Return the workspace that this hook addresses: its own, the connection's, or else the key's (one request)."""
@@ -184,9 +201,7 @@ class BankSyncHook(WorkspaceMethods, BankMethods, FeedMethods, BaseHook):
             return False, str(error)
         name = f"workspace {workspace.get('workspaceName')!r} ({workspace.get('workspaceId')})"
         if not may:
-            return (
-                False,
-                f"The key is valid for {name}, but has none of the read scopes: give it some in BankSync.",
-            )
+            lacks = f"{', '.join(may_not[:-1])} nor {may_not[-1]}"
+            return False, f"The key is valid for {name}, but may read neither {lacks}: give it read scopes."
         refused = f"; it lacks the scope to read {', '.join(may_not)}" if may_not else ""
         return True, f"Connected to {name}. The key may read {', '.join(may)}{refused}."

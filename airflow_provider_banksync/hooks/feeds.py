@@ -7,13 +7,20 @@ import time
 from typing import TYPE_CHECKING
 
 from airflow_provider_banksync.api import conversations, endpoints
+from airflow_provider_banksync.api.checks import seconds
+from airflow_provider_banksync.api.redaction import scrub
 from airflow_provider_banksync.exceptions import BankSyncConfigError, BankSyncNotFoundError
 from airflow_provider_banksync.hooks.base import ApiMethods
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import timedelta
 
     from airflow_provider_banksync.api.messages import Row
+
+
+#: So many names are in the message that a feed was not found.
+_MOST_NAMES = 20
 
 
 class FeedMethods(ApiMethods):
@@ -38,12 +45,18 @@ class FeedMethods(ApiMethods):
         if len(found) == 1:
             return found[0]
         if found:
-            ids = ", ".join(str(feed.get("id")) for feed in found)
+            ids = ", ".join(str(feed["id"]) for feed in found[:_MOST_NAMES])
             raise BankSyncConfigError(
                 f"{len(found)} feeds are named {name!r}: {ids}.", hint="Give the feed_id."
             )
-        names = ", ".join(sorted(repr(feed.get("name")) for feed in feeds)) or "none at all"
-        raise BankSyncNotFoundError(f"no feed is named {name!r}; there are: {names}.")
+        names = sorted(repr(scrub(feed.get("name"))) for feed in feeds)
+        more = [f"and {len(names) - _MOST_NAMES} more"] if len(names) > _MOST_NAMES else []
+        raise BankSyncNotFoundError(
+            f"no feed is named {name!r}; there are: {', '.join([*names[:_MOST_NAMES], *more]) or 'none at all'}.",
+            method="GET",
+            path=self.get_conn().config.path("/v1/feeds"),
+            hint="Give a feed's name as BankSync has it; give workspace_id for a feed of a portal.",
+        )
 
     def trigger_sync(
         self,
@@ -130,10 +143,10 @@ class FeedMethods(ApiMethods):
         self,
         feed_id: str,
         job_id: str,
-        timeout: float = 3600,
-        poll_interval: float = 5,
+        timeout: float | timedelta = 3600,
+        poll_interval: float | timedelta = 5,
         *,
-        max_poll_interval: float = 60,
+        max_poll_interval: float | timedelta = 60,
         workspace_id: str | None = None,
         on_progress: Callable[[Row], None] | None = None,
     ) -> Row:
@@ -141,16 +154,16 @@ class FeedMethods(ApiMethods):
 
         Looks that fail for a passing reason do not end the wait.
 
-        :param timeout: seconds to wait at most.
+        :param timeout: seconds to wait at most, or a timedelta, as the intervals may be.
         :param poll_interval: seconds between the first looks; grows by half each time.
         :param max_poll_interval: seconds between looks at most.
         :param on_progress: is given the job after each look.
         :raises BankSyncJobTimeoutError: the job still runs; `.job` is its last known state.
         """
         polling = conversations.Polling(
-            interval=poll_interval,
-            longest=max_poll_interval,
-            deadline=time.monotonic() + timeout,
+            interval=seconds("poll_interval", poll_interval),
+            longest=seconds("max_poll_interval", max_poll_interval),
+            deadline=time.monotonic() + seconds("timeout", timeout),
             clock=time.monotonic,
             rng=random.random,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from airflow_provider_banksync.api import conversations
-from airflow_provider_banksync.api.endpoints import check_scope
+from airflow_provider_banksync.api.checks import check_scope
 from airflow_provider_banksync.exceptions import BankSyncConfigError
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ def fetch(hook: BankSyncHook, resource: str, scope: str = "self") -> list[Row]:
     With ``scope="family"``, each row has ``workspaceId`` and ``portal`` (None for the parent's own), also where the
     API has no family listing: there, the family's workspaces are asked one by one. A family's accounts take a request
     for each bank, its jobs one for each feed (the newest 20 of each), its enrichments one for each workspace.
+
+    :raises BankSyncScopeError: ``scope="family"`` was asked of a portal, or of a key that may not see the family.
     """
     check_resource(resource, scope)
     return _LISTINGS[resource](hook, scope)
@@ -56,6 +58,9 @@ def _jobs(hook: BankSyncHook, scope: str) -> list[Row]:
 def _enrichments(hook: BankSyncHook, scope: str) -> list[Row]:
     if scope == "self":
         return hook.list_enrichments()
+    hook.list_integrations(
+        "family"
+    )  # refuses, in BankSync's words, a portal and a key that may not see the family
     parent: Row = {"workspaceId": hook.own_workspace_id(), "portal": None}
     portals = [
         {"workspaceId": portal["id"], "portal": {"id": portal["id"], "name": portal.get("name")}}

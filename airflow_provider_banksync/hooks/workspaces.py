@@ -27,6 +27,7 @@ class WorkspaceMethods(ApiMethods):
 
     def list_portals(self, *, workspace_id: str | None = None) -> list[Row]:
         """Return the live portals (clients) of the workspace: ``id``, ``name`` and what else the API tells."""
+        workspace_id = self.get_conn().config.workspace_id if workspace_id is None else workspace_id
         return self._run(conversations.list_portals(workspace_id=workspace_id))
 
     def list_enrichments(self, *, workspace_id: str | None = None) -> list[Row]:

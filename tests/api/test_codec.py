@@ -36,6 +36,19 @@ def test_text_survives() -> None:
     assert codec.loads(codec.dumps({"name": text})) == {"name": text}
 
 
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (rb'"caf\ud83d"', "caf\ufffd"),
+        (rb'"\ude00 \ud83d\ude00 \uD83D"', "\ufffd 😀 \ufffd"),
+        (rb'"\\ud83d \ud83d"', "\\ud83d \ufffd"),
+        (rb'"\ud83d\ud83d\ude00\n"', "\ufffd😀\n"),
+    ],
+)
+def test_half_a_character_costs_no_more_than_itself(body: bytes, text: str) -> None:
+    assert codec.loads(body) == codec.loads(body.decode()) == text
+
+
 @pytest.mark.parametrize("body", [b"", b"<html>", b'{"a": 1', b"\xff\xfe", b"[" * 100_000, b'{"a": 1} x'])
 def test_what_is_not_json_is_a_value_error(body: bytes) -> None:
     with pytest.raises(ValueError, match=r"\w"):
@@ -70,6 +83,9 @@ def test_instants(text: object, seconds: float | None) -> None:
         ("Thu, 01 Jan 1970 00:01:00 GMT", 50.0, 10.0),
         ("Thu, 01 Jan 1970 00:01:00 GMT", 90.0, 0.0),
         ("Thu, 01 Jan 1970 00:01:00 GMT", None, None),
+        ("7, 7", 50.0, 7.0),
+        ("7,7", None, 7.0),
+        ("7.5", 50.0, None),
         ("soon", 50.0, None),
         ("-3", 50.0, None),
         ("", 50.0, None),

@@ -48,6 +48,13 @@ def config(**fields: Any) -> ClientConfig:
         ({"host": "http://localhost:8765/v1"}, "http://localhost:8765"),
         ({"host": "http://[::1]:8765"}, "http://[::1]:8765"),
         ({"host": "  api.banksync.io  "}, "https://api.banksync.io"),
+        ({"host": "api.banksync.io/V1"}, "https://api.banksync.io"),
+        ({"host": "https://api.banksync.io:443"}, "https://api.banksync.io"),
+        ({"host": "api.banksync.io", "port": 443}, "https://api.banksync.io"),
+        ({"host": "http://127.0.0.1:80"}, "http://127.0.0.1"),
+        ({"host": "::1", "schema": "http", "port": 8765}, "http://[::1]:8765"),
+        ({"host": "2001:db8::1"}, "https://[2001:db8::1]"),
+        ({"host": "gateway.example/api/v1"}, "https://gateway.example/api"),
     ],
 )
 def test_base_url_forms(fields: dict[str, Any], expected: str) -> None:
@@ -87,6 +94,12 @@ def test_surfaces(host: str, base: str, path: str) -> None:
         ({"host": "https://"}, "field Host"),
         ({"host": "api.banksync.io:port"}, "field Host"),
         ({"host": "api banksync"}, "field Host"),
+        ({"host": "https:/api.banksync.io"}, "field Host"),
+        ({"host": "http:api.banksync.io"}, "field Host"),
+        ({"schema": "bsk_secret"}, "field Schema"),
+        ({"workspace_id": "a b"}, "workspace_id must be"),
+        ({"extra": {"verify": "x" * 5000}}, "CA bundle"),
+        ({"extra": {"verify": "a\x00b"}}, "CA bundle"),
         ({"schema": "nonsense"}, "field Schema"),
         ({"extra": '{"workspace_id": "w1"'}, "Extra is not a JSON object"),
         ({"extra": "[1]"}, "Extra is not a JSON object"),
@@ -124,6 +137,20 @@ def test_extra_as_the_form_saves_it() -> None:
     assert (settings.timeout, settings.max_retries, settings.verify) == (7.5, 2, False)
 
 
+def test_a_workspace_may_come_from_elsewhere() -> None:
+    assert config(workspace_id="ws2", extra={"workspace_id": "ws1"}).workspace_id == "ws2"
+    assert config(workspace_id="ws2", extra={"auth": "bearer"}, password="tok").workspace_id == "ws2"
+
+
+def test_what_extra_does_not_know_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    assert config(extra={"workspaceId": "w1", "timeout": 5}).workspace_id is None
+    assert "'workspaceId'" in caplog.text
+    assert "w1" not in caplog.text
+    caplog.clear()
+    config(extra={"workspace_id": "w1", "timeout": 5, "verify": True})
+    assert caplog.text == ""
+
+
 def test_headers_of_both_authentications() -> None:
     by_key = config(extra={"workspace_id": "ws1"}).headers(None)
     assert by_key == {
@@ -147,4 +174,5 @@ def test_a_workspace_id_cannot_inject_a_header(workspace_id: str) -> None:
 def test_the_secret_is_not_in_the_repr() -> None:
     settings = config()
     assert KEY not in repr(settings)
-    assert pickle.loads(pickle.dumps(settings)) == settings
+    with pytest.raises(TypeError, match="key"):
+        pickle.dumps(settings)

@@ -103,6 +103,76 @@ def test_validation_shows_the_vendors_lists() -> None:
     assert caught.value.errors == ["name is empty"]
     assert caught.value.warnings == ["no schedule"]
     assert "name is empty" in str(caught.value)
+    assert "no schedule" in str(caught.value)
+
+
+def test_long_lists_are_shortened_in_the_message() -> None:
+    body = {**failure("Invalid"), "errors": [f"error {n} " + "e" * 250 for n in range(5000)], "warnings": [1]}
+    with pytest.raises(x.BankSyncValidationError) as caught:
+        decode(SYNC, 422, body)
+    words = str(caught.value)
+    assert len(words) < 4000
+    assert "error 9 " in words
+    assert "error 10 " not in words
+    assert "- and 4990 more" in words
+    assert words.endswith("\nChange what it names in the arguments of the call.")
+    assert len(caught.value.errors) == 1000
+
+
+def test_errors_nested_too_deeply_to_be_shown() -> None:
+    deep: Any = []
+    for _ in range(100_000):
+        deep = [deep]
+    from airflow_provider_banksync.api.redaction import scrub
+
+    assert "too deeply" in scrub(deep)
+
+
+def test_no_part_of_a_secret_is_left_by_a_cut() -> None:
+    token = "T" + "abcdefghij" * 6
+    body = {**failure("x" * 280 + token), "errors": ["x" * 270 + token], "warnings": ["x" * 290 + token]}
+    for response in (
+        Response(422, {}, json.dumps(body).encode()),
+        Response(200, {"content-type": "z" * 280 + token}, b"x"),
+    ):
+        with pytest.raises(x.BankSyncError) as caught:
+            errors.decode(SYNC, response, path="/v1/feeds/f1/sync", secret=token)
+        shown = f"{caught.value} {caught.value.args} {vars(caught.value)}"
+        assert "Tabc" not in shown
+
+
+@pytest.mark.parametrize(
+    "status", [200, 301, 400, 401, 403, 404, 405, 407, 409, 413, 418, 422, 429, 500, 503]
+)
+@pytest.mark.parametrize("call", [BANKS, SYNC, FAMILY, endpoints.cancel_job("f", "j")])
+@pytest.mark.parametrize("body", [failure(), HTML, {"success": True, "data": 5}])
+def test_every_message_says_what_to_do(call: Call[Any], status: int, body: Any) -> None:
+    with pytest.raises(x.BankSyncError) as caught:
+        decode(call, status, body)
+    assert len(caught.value.hint) > 20
+    assert str(caught.value).endswith(caught.value.hint)
+
+
+def test_nobody_is_told_that_it_is_tried_again_where_it_is_not() -> None:
+    for call, again in ((BANKS, True), (endpoints.trigger_learn("f"), False)):
+        with pytest.raises(x.BankSyncServerError) as caught:
+            decode(call, 502, HTML)
+        assert ("It is tried again by itself" in str(caught.value)) is again
+
+
+@pytest.mark.parametrize("meta", [{"hasMore": "true"}, {"hasMore": 1}, {"hasMore": {}}, [1], "c2", 7])
+def test_pages_that_do_not_say_whether_there_are_more(meta: Any) -> None:
+    call = endpoints.list_transactions("b", "a")
+    with pytest.raises(x.BankSyncResponseError, match="whether there are more"):
+        decode(call, 200, {"success": True, "data": [], "meta": meta})
+
+
+@pytest.mark.parametrize("meta", [None, {}, {"hasMore": None}, {"hasMore": False}, {"cursor": 5}])
+def test_the_last_page(meta: Any) -> None:
+    call = endpoints.list_transactions("b", "a")
+    page = decode(call, 200, {"success": True, "data": [], "meta": meta})
+    assert not page.has_more
+    assert page.cursor is None
 
 
 @pytest.mark.parametrize(

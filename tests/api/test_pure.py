@@ -6,7 +6,19 @@ import subprocess
 import sys
 from pathlib import Path
 
-CORE = ("codec", "config", "conversations", "endpoints", "errors", "jobs", "messages", "parsers", "retry")
+CORE = (
+    "checks",
+    "codec",
+    "config",
+    "conversations",
+    "endpoints",
+    "errors",
+    "jobs",
+    "messages",
+    "parsers",
+    "redaction",
+    "retry",
+)
 FORBIDDEN = ("airflow", "requests", "aiohttp", "asyncio", "time", "tenacity", "urllib3", "socket")
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_banksync import exceptions as x
-from airflow_provider_banksync.api import conversations, endpoints
+from airflow_provider_banksync.api import conversations, endpoints, jobs
 from tests.api.conftest import RESET, SILENCE, Face, ScriptedServer, ok, reply
 from tests.api.test_clients import FAILED, job, jobs_at
 
@@ -101,13 +101,49 @@ def test_a_cancel_that_came_too_late(face: Face, server: ScriptedServer, config:
         face.run(config, conversations.cancel_job("f", "ours"))
 
 
+def test_a_cancel_whose_end_cannot_be_looked_up_is_the_conflict(
+    face: Face, server: ScriptedServer, config: ClientConfig
+) -> None:
+    server.script = [RESET, reply(409, FAILED), reply(403, FAILED)]
+    with pytest.raises(x.BankSyncConflictError, match=r"cancelled it; a look at the job failed: .*403"):
+        face.run(config, conversations.cancel_job("f", "ours"))
+
+
+def test_a_look_after_a_sync_meets_any_status(
+    face: Face, server: ScriptedServer, config: ClientConfig
+) -> None:
+    for status in (["x"], {"a": 1}, None, 5, "done"):
+        server.script = [RESET, jobs_at(server, job(time.time(), status=status))]
+        assert face.run(config, conversations.trigger_sync("f"))["id"] == "ours"
+        server.script = [ok(job(0, status=status, completedAt="2026-01-01T00:00:00Z"))]
+        polling = conversations.Polling(5, 20, 1e9, lambda: 0.0, lambda: 0.5)
+        ended = face.run(config, conversations.wait_for_job("f", "ours", polling))
+        with pytest.raises(x.BankSyncJobFailedError, match="new to this version"):
+            jobs.check_outcome(ended)
+
+
+def test_what_a_job_says_is_fit_for_a_log() -> None:
+    failed = {
+        "id": "j",
+        "feedId": "f",
+        "status": "failed",
+        "errorCategory": "<html>123456789012",
+        "errors": [{"severity": "<b>high", "message": "IBAN GB29NWBK60161331926819"}, 5, None],
+    }
+    with pytest.raises(x.BankSyncJobFailedError) as caught:
+        jobs.check_outcome(failed)
+    assert "(••••9012)" in str(caught.value)
+    assert "[high] IBAN ••••6819" in str(caught.value)
+    assert "<" not in str(caught.value)
+
+
 # --- pages that lead nowhere ---
 
 
 @pytest.mark.parametrize(
     "meta", [{"hasMore": True}, {"hasMore": True, "cursor": ""}, {"hasMore": True, "cursor": "c1"}]
 )
-def test_pages_never_stop_silently_and_never_go_in_circles(
+def test_pages_never_stop_silently(
     face: Face, server: ScriptedServer, config: ClientConfig, meta: dict[str, Any]
 ) -> None:
     call = endpoints.list_transactions("b", "a", cursor="c1")
@@ -115,6 +151,27 @@ def test_pages_never_stop_silently_and_never_go_in_circles(
     page = face.run(config, call)
     with pytest.raises(x.BankSyncResponseError, match="not complete"):
         endpoints.next_page(page, call)
+
+
+@pytest.mark.parametrize("length", [1, 2, 5])
+def test_pages_never_go_in_circles(
+    face: Face, server: ScriptedServer, config: ClientConfig, length: int
+) -> None:
+    def answer(_: Any) -> bytes:
+        cursor = f"c{len(server.seen) % length}"
+        return reply(200, {"success": True, "data": [], "meta": {"hasMore": True, "cursor": cursor}})
+
+    server.script = [answer] * 20
+
+    def read_all() -> None:
+        call: Any = endpoints.list_transactions("b", "a", "2026-01-01")
+        way: set[int] = set()
+        while call is not None:
+            call = endpoints.next_page(face.run(config, call), call, way)
+
+    with pytest.raises(x.BankSyncResponseError, match="a cursor that was there before"):
+        read_all()
+    assert len(server.seen) == length + 1
 
 
 def test_a_cursor_goes_alone(face: Face, server: ScriptedServer, config: ClientConfig) -> None:

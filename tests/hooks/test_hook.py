@@ -270,7 +270,7 @@ def test_a_key_without_any_read_scope(
     key = banksync_sandbox.create_key(scopes=["jobs:read"])
     works, words = connect(monkeypatch, banksync_sandbox, password=key).test_connection()
     assert not works
-    assert "none of the read scopes" in words
+    assert "may read neither banks, feeds, integrations nor enrichments" in words
 
 
 def test_the_family_is_refused_to_a_portal_and_to_a_low_role(
