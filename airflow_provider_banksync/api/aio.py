@@ -67,10 +67,12 @@ class AsyncClient:
     Clients of one loop share their connections: a thousand triggers in a triggerer open no more than a few.
 
     :param config: where to, as whom.
+    :param in_budget: take each request from the key's rate budget; False is for those that must not wait.
     """
 
-    def __init__(self, config: ClientConfig) -> None:
+    def __init__(self, config: ClientConfig, *, in_budget: bool = True) -> None:
         self.config = config
+        self._in_budget = in_budget
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("an AsyncClient holds a key: make it where it is used.")
@@ -144,7 +146,7 @@ class AsyncClient:
 
     async def _send_once(self, call: Call[T], patience: float | None, place: int) -> Reply[T]:
         budget = budget_for(self.config)
-        waits = budget.waits(patience, place)
+        waits = budget.waits(patience, place) if self._in_budget else iter(())
         while (wait := await _off_loop(budget, next, waits, None)) is not None:
             await pause(wait)
         sent = time.monotonic()

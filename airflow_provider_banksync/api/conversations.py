@@ -73,7 +73,7 @@ def trigger_sync(
     """
 
     def ours(job: Row, born_since: bool | None) -> bool:
-        if job.get("type", "manual") != "manual" or not _same_dates(job, from_date, to_date):
+        if job.get("type", "manual") != "manual" or not jobs.same_dates(job, from_date, to_date):
             return False
         return jobs.is_active(job) if born_since is None else born_since
 
@@ -190,12 +190,6 @@ def _insist(call: Call[_R], over: type[BankSyncError]) -> Conversation[Reply[_R]
 def _born_since(row: Row, earliest: float | None) -> bool | None:
     born = codec.parse_instant(row.get("createdAt"))
     return None if born is None or earliest is None else born >= earliest
-
-
-def _same_dates(job: Row, from_date: str | None, to_date: str | None) -> bool:
-    """Compare days; a sync without dates is another one than a sync with them."""
-    pairs = ((job.get("startDate"), from_date), (job.get("endDate"), to_date))
-    return all((str(there)[:10] if there else None) == ours for there, ours in pairs)
 
 
 @dataclass(frozen=True)

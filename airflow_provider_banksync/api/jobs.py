@@ -67,6 +67,12 @@ def is_active(job: Row) -> bool:
     return not is_ended(job)
 
 
+def same_dates(job: Row, from_date: str | None, to_date: str | None) -> bool:
+    """Compare days; a sync without dates is another one than a sync with them."""
+    pairs = ((job.get("startDate"), from_date), (job.get("endDate"), to_date))
+    return all((str(there)[:10] if there else None) == ours for there, ours in pairs)
+
+
 def seconds_run(job: Row) -> float | None:
     """How long the job ran by the server's own clock; None where it does not say."""
     begun = codec.parse_instant(job.get("startedAt")) or codec.parse_instant(job.get("createdAt"))
@@ -94,6 +100,16 @@ def error_lines(job: Row) -> list[str]:
         message = scrub(entry.get("message", ""))
         lines.append(f"[{labels}] {message}" if labels else message)
     return lines
+
+
+def reason(job: Row) -> str:
+    """Say in one line why a job that has ended did not end well."""
+    if job.get("status") == JobStatus.CANCELLED:
+        return "somebody cancelled it"
+    lines = error_lines(job)
+    more = f" (and {len(lines) - _MOST_ERRORS} more)" if len(lines) > _MOST_ERRORS else ""
+    said = "; ".join(lines[:_MOST_ERRORS]) + more or str(job.get("errorCategory") or "without a reason")
+    return said if is_known(job) else f"ended as {job.get('status')!r}, which is new to this provider: {said}"
 
 
 def check_outcome(job: Row, *, fail_on_job_errors: bool = False) -> Row:

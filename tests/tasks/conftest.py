@@ -39,7 +39,10 @@ def run_task(operator: Any, run: Run | None = None) -> Run:
             # As Airflow does it: a sensor's soft_fail is applied there.
             step, kwargs = (
                 operator.resume_execution,
-                {"next_method": deferred.method_name, "next_kwargs": {"event": event}},
+                {
+                    "next_method": deferred.method_name,
+                    "next_kwargs": {**(deferred.kwargs or {}), "event": event},
+                },
             )
         else:
             return run

@@ -1,0 +1,304 @@
+"""Sync every feed of every client, in one task."""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import (
+    AirflowFailException,
+    AirflowSkipException,
+    BaseOperator,
+    conf,
+)
+
+from airflow_provider_banksync.exceptions import BankSyncConfigError, BankSyncError, BankSyncJobFailedError
+from airflow_provider_banksync.operators.family_feeds import IF_RUNNING, Selection
+from airflow_provider_banksync.operators.family_memory import Memory
+from airflow_provider_banksync.task import (
+    BankSyncTaskMixin,
+    for_xcom,
+    permanent_errors_fail,
+    raise_error,
+    seconds,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_banksync.api.crew import Crew
+    from airflow_provider_banksync.api.family import FamilyRun
+
+#: Airflow's own timeout of a deferral comes this much (seconds) after the trigger's deadline, and two requests a feed
+#: later: so long may the trigger need to cancel what still runs.
+DEFERRAL_GRACE = 600
+#: A failure names so many feeds; the log names them all.
+_MOST_NAMED = 20
+_RESULT = ("workspace_id", "portal", "job_id", "status", "written", "error")
+
+
+class BankSyncFamilySyncOperator(BankSyncTaskMixin, BaseOperator):
+    """Sync every matching feed of every client in one task, and wait until all have ended.
+
+    Returns ``{feed_id: {workspace_id, portal, job_id, status, written, error}}``, the same in every mode: ``portal`` is
+    the client's name (None for the parent's own feeds), ``status`` the job's, or ``skipped`` or ``not_started``,
+    ``written`` the rows that reached the destination, ``error`` the reason where the feed counts as failed. When feeds
+    failed, the result is in XCom all the same. What goes wrong with one client is that feed's outcome and stops no
+    other; the task fails after all have ended, and names client and reason. Where no feed matches, it is skipped.
+
+    Deferred, one trigger does everything: it starts the syncs, too. A retry of the task, and a trigger that was moved
+    or restarted, take up the jobs that this run has started, and start only what has not been synced.
+
+    :param scope: ``family``: feeds of this workspace and of all its portals. ``self``: of this workspace (templated).
+    :param workspace_ids: only feeds of these portals (templated). One that is unknown is an error.
+    :param feed_ids: only these feeds (templated). One that is unknown is an error.
+    :param data_types: only feeds of these types: transactions, balances, trades, ... (templated).
+    :param from_date: first day to sync, ``YYYY-MM-DD``, for every matching feed (templated). Without dates, syncs are
+        incremental, and trades feeds, which need dates, fail.
+    :param to_date: last day to sync, inclusive (templated).
+    :param banksync_conn_id: connection to use.
+    :param workspace_id: workspace to work in (templated); None: the connection's.
+    :param if_running: what to do about a feed of which a job is queued or running already; ``attach``, ``wait``,
+        ``skip`` or ``fail``, as in `BankSyncTriggerSyncOperator`.
+    :param max_active: how many jobs run at a time at most; None: as many as the rate limit lets start.
+    :param max_failures: how many feeds may fail before the task does.
+    :param deferrable: start and wait on the triggerer, without a worker.
+    :param poll_interval: seconds to the first looks at a job.
+    :param max_poll_interval: seconds between looks at the same job at most.
+    :param timeout: seconds that all of it may take.
+    :param cancel_on_kill: cancel the jobs that this run started when the task is killed. A deferred task is told so by
+        Airflow 3.3 and later. Jobs that were merely joined go on.
+    :param cancel_on_timeout: cancel them when `timeout` has passed.
+    :param fail_on_job_errors: a job that completed with errors (rows that did not write) counts as failed.
+    :param durable: a retry takes up what earlier tries have started. False: each try begins anew.
+    """
+
+    template_fields: Sequence[str] = (
+        "scope",
+        "workspace_ids",
+        "feed_ids",
+        "data_types",
+        "from_date",
+        "to_date",
+        "workspace_id",
+        "banksync_conn_id",
+    )
+    ui_color = "#dcefe6"
+
+    def __init__(
+        self,
+        *,
+        scope: str = "family",
+        workspace_ids: Sequence[str] | None = None,
+        feed_ids: Sequence[str] | None = None,
+        data_types: Sequence[str] | None = None,
+        from_date: str | None = None,
+        to_date: str | None = None,
+        banksync_conn_id: str = "banksync_default",
+        workspace_id: str | None = None,
+        if_running: str = "attach",
+        max_active: int | None = None,
+        max_failures: int = 0,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        poll_interval: float | timedelta = 5,
+        max_poll_interval: float | timedelta = 60,
+        timeout: float | timedelta = 3600,
+        cancel_on_kill: bool = True,
+        cancel_on_timeout: bool = True,
+        fail_on_job_errors: bool = False,
+        durable: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if if_running not in IF_RUNNING:
+            raise BankSyncConfigError(
+                f"if_running must be one of {', '.join(IF_RUNNING)}, not {if_running!r}."
+            )
+        self.scope = scope
+        self.workspace_ids = workspace_ids
+        self.feed_ids = feed_ids
+        self.data_types = data_types
+        self.from_date = from_date
+        self.to_date = to_date
+        self.banksync_conn_id = banksync_conn_id
+        self.workspace_id = workspace_id
+        self.if_running = if_running
+        self.max_active = None if max_active is None else _whole("max_active", max_active, least=1)
+        self.max_failures = _whole("max_failures", max_failures, least=0)
+        self.deferrable = deferrable
+        self.poll_interval = seconds("poll_interval", poll_interval, least=0.01)
+        self.max_poll_interval = seconds("max_poll_interval", max_poll_interval, least=0.01)
+        self.timeout = seconds("timeout", timeout)
+        self.cancel_on_kill = cancel_on_kill
+        self.cancel_on_timeout = cancel_on_timeout
+        self.fail_on_job_errors = fail_on_job_errors
+        self.durable = durable
+        self._run: FamilyRun | None = None
+        self._crew: Crew | None = None
+        self._killed = False
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """List the feeds, then start and follow their syncs, here or on the triggerer."""
+        from airflow_provider_banksync.api import codec
+
+        with permanent_errors_fail():
+            deadline = time.time() + self.timeout
+            selection = Selection(self).choose()
+            if not selection.rows:
+                raise AirflowSkipException("No feed matches: there is nothing to sync.")
+            memory = Memory(context, durable=self.durable)
+            since, attempt_since, known = memory.begin(selection.date, selection.received)
+            known = [row for row in known if row["feed_id"] in selection.rows]
+            done = {row["feed_id"] for row in known} | {row["feed_id"] for row in selection.refused}
+            feeds = [feed for feed_id, feed in selection.rows.items() if feed_id not in done]
+            rows = [*known, *selection.refused]
+            if known:
+                self.log.info("%d feeds were synced by an earlier try of this task.", len(known))
+            self.log.info("Syncing %d feeds of %d workspaces.", len(feeds), len({feed[1] for feed in feeds}))
+            settings = {
+                "deadline": deadline,
+                "since": since,
+                "attempt_since": attempt_since,
+                "from_date": self.from_date or None,
+                "to_date": self.to_date or None,
+                "if_running": self.if_running,
+                "max_active": self.max_active,
+                "poll_interval": self.poll_interval,
+                "max_poll_interval": self.max_poll_interval,
+                "cancel_on_timeout": self.cancel_on_timeout,
+                "fail_on_job_errors": self.fail_on_job_errors,
+            }
+            if feeds and self.deferrable:
+                self._defer(feeds, settings, codec.dumps(rows).decode())
+            if feeds:
+                rows += self._drive(feeds, settings)
+            return self._finish(context, rows)
+
+    def execute_complete(self, context: Context, event: Any, rows: str = "[]") -> dict[str, Any]:
+        """Come back from the triggerer when all have ended.
+
+        :param rows: JSON text: the outcomes that were known before.
+        """
+        from airflow_provider_banksync.api import codec
+        from airflow_provider_banksync.triggers.family import rows_of_event
+
+        with permanent_errors_fail():
+            outcomes = [*codec.loads(rows), *rows_of_event(event)]
+            if event["status"] == "error":
+                self._tell(outcomes)
+                raise_error(event["error"])
+            return self._finish(context, outcomes)
+
+    def on_kill(self) -> None:
+        """Cancel the jobs that this run has started: all at once, and for as long as Airflow leaves us."""
+        self._killed = True
+        if self._crew is None or self._run is None:
+            return
+        if self.cancel_on_kill:
+            in_time = self._crew.withdraw()
+            self.log.info("The task was killed. %s", self._run.withdrawn(in_time=in_time))
+        else:
+            self._crew.stop()
+
+    def _drive(self, feeds: list[list[Any]], settings: dict[str, Any]) -> list[dict[str, Any]]:
+        from concurrent.futures import CancelledError
+
+        from airflow_provider_banksync.api.crew import Crew
+        from airflow_provider_banksync.api.family import FamilyRun, Feed, Settings
+
+        self._run = FamilyRun(
+            [Feed(*feed) for feed in feeds],
+            Settings(**settings),
+            clock=time.time,
+            monotonic=time.monotonic,
+            log=self.log,
+        )
+        # The connection is read here: not every version of Airflow lets another thread ask for it.
+        self._crew = Crew(self._run, self.hook.get_conn().config)
+        try:
+            if not self._killed:
+                self._crew.drive()
+        except CancelledError:
+            self._killed = True
+        except BankSyncError:
+            self._tell([track.outcome() for track in self._run.tracks])
+            raise
+        if self._killed:
+            raise BankSyncError("the task was killed.")
+        return [track.outcome() for track in self._run.tracks]
+
+    def _defer(self, feeds: list[list[Any]], settings: dict[str, Any], rows: str) -> None:
+        from airflow_provider_banksync.api import codec
+        from airflow_provider_banksync.triggers.family import BankSyncFamilyJobsTrigger
+
+        minutes = 2 * len(feeds) / self.hook.get_conn().config.rate_limit
+        left = max(0.0, settings["deadline"] - time.time())
+        self.defer(
+            trigger=BankSyncFamilyJobsTrigger(
+                feeds=codec.dumps(feeds).decode(),
+                banksync_conn_id=self.banksync_conn_id,
+                workspace_id=self.workspace_id or None,
+                cancel_on_kill=self.cancel_on_kill,
+                **settings,
+            ),
+            method_name="execute_complete",
+            kwargs={"rows": rows},
+            timeout=timedelta(seconds=left + DEFERRAL_GRACE + 60 * minutes),
+        )
+
+    def _finish(self, context: Context, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        self._tell(rows)
+        result = for_xcom({row["feed_id"]: {name: row[name] for name in _RESULT} for row in rows})
+        failed = [row for row in rows if row["error"] is not None]
+        if len(failed) > self.max_failures:
+            Memory(context, durable=self.durable).keep([row for row in rows if row["status"] == "completed"])
+            # Airflow keeps no result of a task that fails; whoever reports on the clients needs it most then.
+            context["ti"].xcom_push(key="return_value", value=result)
+            message = self._complaint(failed, len(rows))
+            if all(row["permanent"] for row in failed):
+                raise AirflowFailException(message)
+            raise BankSyncJobFailedError(message)
+        if all(row["status"] == "skipped" for row in rows):
+            raise AirflowSkipException("Each of the feeds had a job that was running already.")
+        return result  # type: ignore[no-any-return]  # a dict stays a dict
+
+    def _complaint(self, failed: list[dict[str, Any]], count: int) -> str:
+        lines = [f"{_label(row)}: {row['status']}: {row['error']}" for row in failed[:_MOST_NAMED]]
+        if len(failed) > _MOST_NAMED:
+            lines.append(f"and {len(failed) - _MOST_NAMED} more, which the log names")
+        head = f"{len(failed)} of {count} feeds failed, more than max_failures={self.max_failures}:"
+        return "\n- ".join([head, *lines])
+
+    def _tell(self, rows: list[dict[str, Any]]) -> None:
+        """Log a line for each feed, client by client, and the sum."""
+        for row in sorted(rows, key=lambda row: (row["portal"] or "", row["name"])):
+            said = [row["status"]]
+            if row["written"] is not None:
+                said.append(f"{row['written']} rows")
+            if row["seconds"] is not None:
+                said.append(f"{row['seconds']:.0f} s")
+            if row["job_id"]:
+                said.append(f"job {row['job_id']} {row['how']}".rstrip())
+            if row["unwritten"] and row["error"] is None:
+                said.append(f"{row['unwritten']} errors")
+            why = f": {row['error']}" if row["error"] is not None else ""
+            self.log.info("%s: %s%s", _label(row), ", ".join(said), why)
+        counts: dict[str, int] = {}
+        for row in rows:
+            counts[row["status"]] = counts.get(row["status"], 0) + 1
+        told = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+        written = sum(row["written"] or 0 for row in rows)
+        self.log.info("%d feeds: %s; %s rows written.", len(rows), told, written)
+
+
+def _label(row: dict[str, Any]) -> str:
+    return f"{row['portal'] or 'own workspace'}, feed {row['name']!r} ({row['feed_id']})"
+
+
+def _whole(name: str, value: object, *, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise BankSyncConfigError(f"{name} must be a whole number of at least {least}, not {value!r}.")
+    return value
