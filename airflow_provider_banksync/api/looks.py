@@ -8,6 +8,7 @@ jobs of its age have ended. Where starts wait for a job's end, at half of that p
 from __future__ import annotations
 
 import heapq
+import math
 from bisect import insort
 from collections import deque
 from typing import TYPE_CHECKING
@@ -20,12 +21,12 @@ if TYPE_CHECKING:
     from airflow_provider_banksync.api.messages import Row
 
 SCOUTS = 8
-#: So many must have ended before their times are believed.
-_ENOUGH = 6
+#: So many jobs must have ended before their times are believed: the first to end are the short ones.
+_ENOUGH = 8
 #: The share of jobs that have probably ended when one is looked at; and where starts wait for it.
-_MOST, _HALF = 0.9, 0.5
-#: A job that still runs is looked at again when it is so much older.
-_GROWTH, _QUICK_GROWTH = 0.5, 0.25
+_MOST, _HALF = 0.95, 0.5
+#: A job that still runs is looked at again when it is older by this share; and where starts wait for it.
+_GROWTH, _QUICK_GROWTH = 0.4, 0.25
 
 
 class Looks:
@@ -105,7 +106,7 @@ class Looks:
         if len(self._times) < _ENOUGH:
             return max(self._settings.poll_interval, self._settings.max_poll_interval)
         share = _HALF if self._pressed else _MOST
-        return max(self._settings.poll_interval, self._times[int(share * (len(self._times) - 1))])
+        return max(self._settings.poll_interval, self._times[math.ceil(share * len(self._times)) - 1])
 
     def _pause_at(self, age: float) -> float:
         growth = _QUICK_GROWTH if self._pressed else _GROWTH

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_banksync.task import for_xcom
+
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
@@ -89,7 +91,8 @@ class Memory:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as the store takes it; a number with a fraction goes as text."""
+    """Return a value as the store takes it, which is what XCom takes; a `Decimal` that is left is an exact float."""
     from decimal import Decimal
 
-    return str(value) if isinstance(value, Decimal) else value
+    kept = for_xcom(value)
+    return float(kept) if isinstance(kept, Decimal) else kept
