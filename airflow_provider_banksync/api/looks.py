@@ -26,7 +26,7 @@ _ENOUGH = 8
 #: The share of jobs that have probably ended when one is looked at; and where starts wait for it.
 _MOST, _HALF = 0.95, 0.5
 #: A job that still runs is looked at again when it is older by this share; and where starts wait for it.
-_GROWTH, _QUICK_GROWTH = 0.4, 0.25
+_GROWTH, _QUICK_GROWTH = 0.4, 0.2
 
 
 class Looks:
@@ -109,7 +109,9 @@ class Looks:
         return max(self._settings.poll_interval, self._times[math.ceil(share * len(self._times)) - 1])
 
     def _pause_at(self, age: float) -> float:
-        growth = _QUICK_GROWTH if self._pressed else _GROWTH
+        # While others wait to hear from the scouts how long jobs take, these are looked at more often.
+        scouting = self._unlooked and len(self._times) < _ENOUGH
+        growth = _QUICK_GROWTH if self._pressed or scouting else _GROWTH
         pause = min(age * growth, self._settings.max_poll_interval)
         return max(self._settings.poll_interval, pause)
 

@@ -36,7 +36,12 @@ print("PARSED", dag.dag_id, *sorted(dag.task_dict))
 
 
 def test_every_example_is_tested() -> None:
-    assert EXAMPLES == ["banksync_family.py", "banksync_single_feed.py", "banksync_wait_with_sensor.py"]
+    assert EXAMPLES == [
+        "banksync_family.py",
+        "banksync_family_sync.py",
+        "banksync_single_feed.py",
+        "banksync_wait_with_sensor.py",
+    ]
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
@@ -141,6 +146,31 @@ def test_the_family(banksync_sandbox: BankSyncSandbox, run_dag: RunDag, tmp_path
 def test_the_family_of_25_clients(banksync_sandbox: BankSyncSandbox, run_dag: RunDag, tmp_path: Path) -> None:
     told = run_dag("banksync_family.py", timeout=600)
     check_family(banksync_sandbox, told, tmp_path / "export")
+
+
+@pytest.mark.banksync_sandbox(portals=3, job_seconds=(0.2, 0.8), broken_banks=1, row_error_share=0)
+def test_the_family_in_one_task(banksync_sandbox: BankSyncSandbox, run_dag: RunDag) -> None:
+    feeds = {row["id"]: row for row in truth(banksync_sandbox, "/v1/feeds?scope=family")}
+    told = run_dag("banksync_family_sync.py")
+    jobs = {job["feedId"]: job for job in banksync_sandbox.jobs}
+    assert len(banksync_sandbox.jobs) == len(jobs) == len(feeds), "each feed is synced, and once"
+    trades = {feed_id for feed_id, feed in feeds.items() if feed["dataType"] == "trades"}
+    assert {feed_id for feed_id, job in jobs.items() if job.get("startDate")} == trades
+    doomed = {feed_id for feed_id, job in jobs.items() if job["status"] == "failed"} - trades
+    assert doomed
+    assert (states(told, "sync"), states(told, "clients_to_call")) == (["failed"], ["success"])
+    results = {task["task_id"]: task["result"] for task in told["tasks"]}
+    assert set(results["sync"]) == set(feeds) - trades, "there is a result although the task has failed"
+    assert {feed_id for feed_id, row in results["sync"].items() if row["error"]} == doomed
+    assert len(results["clients_to_call"]) == len(doomed)
+    for feed_id in doomed:
+        portal, why = feeds[feed_id]["portal"]["name"], jobs[feed_id]["errors"][0]["message"]
+        assert any(line.startswith(f"{portal}: ") and why in line for line in results["clients_to_call"])
+        assert portal in told["log"]
+        assert why in told["log"]
+    said = [line for line in told["log"].splitlines() if "msg=MaskSecret(" not in line]
+    assert [line for line in said if banksync_sandbox.api_key in line] == []
+    assert files_with(banksync_sandbox.api_key) == []
 
 
 @pytest.mark.banksync_sandbox(portals=2, time_scale=1000, row_error_share=0)
