@@ -39,7 +39,6 @@ class FamilyRun(FamilySteps):
     """One run over these feeds.
 
     :param clock: seconds since the epoch, as `Settings.deadline` counts them.
-    :param monotonic: the clients' monotonic clock.
     :param log: is told of what goes wrong at once, and of the rest once a minute.
     """
 

@@ -43,13 +43,11 @@ class FamilySteps:
         settings: Settings,
         *,
         clock: Clock,
-        monotonic: Clock,
         log: Any,
     ) -> None:
         self.settings = settings
         self.tracks = [Track(feed) for feed in feeds]
         self._clock = clock
-        self._monotonic = monotonic
         self._log = log
         self._left = len(self.tracks)
         self._looks = Looks(settings, clock)
@@ -215,7 +213,6 @@ class FamilySteps:
                 settings.from_date,
                 settings.to_date,
                 workspace_id=feed.workspace_id,
-                clock=self._monotonic,
             )
         except BankSyncConflictError as error:
             reply = yield from self._jobs(track)

@@ -213,7 +213,6 @@ class BankSyncFamilySyncOperator(BankSyncTaskMixin, BaseOperator):
             [Feed(*feed) for feed in feeds],
             Settings(**settings),
             clock=time.time,
-            monotonic=time.monotonic,
             log=self.log,
         )
         # The connection is read here: not every version of Airflow lets another thread ask for it.

@@ -139,7 +139,6 @@ class BankSyncFamilyJobsTrigger(BaseTrigger):
             [Feed(*feed) for feed in codec.loads(self.feeds)],
             Settings(**self.settings),
             clock=time.time,
-            monotonic=time.monotonic,
             log=self.log,
         )
 
