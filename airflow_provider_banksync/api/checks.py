@@ -52,8 +52,8 @@ def quoted_id(name: str, value: object) -> str:
     return quote(value, safe="")
 
 
-def check_days(from_date: str | None, to_date: str | None) -> tuple[str | None, str | None]:
-    """Return both days; an empty one is None.
+def check_days(from_date: str | date | None, to_date: str | date | None) -> tuple[str | None, str | None]:
+    """Return both days as the API writes them; an empty one is None.
 
     :raises BankSyncConfigError: one is no day, or they are in the wrong order.
     """
@@ -66,12 +66,17 @@ def check_days(from_date: str | None, to_date: str | None) -> tuple[str | None, 
 def _check_day(name: str, value: object) -> str | None:
     if value is None or value == "":
         return None
+    if isinstance(value, date):  # a datetime is one, too
+        return value.isoformat()[: len("YYYY-MM-DD")]
     try:
         if isinstance(value, str) and _DAY.fullmatch(value):
             return date.fromisoformat(value).isoformat()
     except ValueError:
         pass
-    raise BankSyncConfigError(f"{name} must be a day of the calendar, YYYY-MM-DD, not {value!r}.")
+    raise BankSyncConfigError(
+        f"{name} must be a day of the calendar, YYYY-MM-DD, not {value!r}.",
+        hint="A template gives one with the filter ds: {{ data_interval_start | ds }}.",
+    )
 
 
 def check_limit(limit: int | None) -> int | None:

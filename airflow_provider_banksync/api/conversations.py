@@ -71,19 +71,47 @@ def trigger_sync(
 
     :raises BankSyncConflictError: a job of this feed is queued or running, and it is not ours.
     """
+    return (
+        yield from _post_once(
+            endpoints.trigger_sync(feed_id, from_date, to_date, workspace_id=workspace_id),
+            endpoints.list_jobs(feed_id, workspace_id=workspace_id),
+            _started_by_us(from_date, to_date),
+        )
+    )
+
+
+def find_sync(
+    feed_id: str,
+    from_date: str | None = None,
+    to_date: str | None = None,
+    *,
+    age: float,
+    workspace_id: str | None = None,
+    clock: Clock,
+) -> Conversation[Row | None]:
+    """Return the newest sync that was started by the API or the button, with these dates, in the last `age` seconds.
+
+    The server's own clock judges the age. Where it does not tell, a job that runs may be it, and one that has ended is
+    not.
+
+    :param clock: the driver's monotonic clock.
+    """
+    since = clock() - age
+    ours = _started_by_us(from_date, to_date)
+    rows: Reply[list[Row]] = yield Send(endpoints.list_jobs(feed_id, workspace_id=workspace_id))
+    earliest = None if rows.date is None else rows.date - (rows.received - since)
+    return next((row for row in rows.value if ours(row, _born_since(row, earliest))), None)
+
+
+def _started_by_us(from_date: str | None, to_date: str | None) -> Callable[[Row, bool | None], bool]:
+    """Tell, from a job and whether it was born since we asked (None where that cannot be known), if it is ours."""
 
     def ours(job: Row, born_since: bool | None) -> bool:
         if job.get("type", "manual") != "manual" or not jobs.same_dates(job, from_date, to_date):
             return False
         return jobs.is_active(job) if born_since is None else born_since
 
-    return (
-        yield from _post_once(
-            endpoints.trigger_sync(feed_id, from_date, to_date, workspace_id=workspace_id),
-            endpoints.list_jobs(feed_id, workspace_id=workspace_id),
-            ours,
-        )
-    )
+    return ours
 
 
 def create(post: Call[Row], listing: Call[list[Row]], *, name: object) -> Conversation[Row]:
@@ -244,7 +272,7 @@ def wait_for_job(
             reply: Reply[Row] = yield Send(look, max(0.0, left) + LAST_LOOK)
             job, failure = reply.value, None
         except BankSyncError as error:
-            if not error.transient:
+            if error.permanent:
                 raise
             log.warning("Could not look at job %s: %s Waiting on.", job_id, error)
             failure = error

@@ -77,6 +77,25 @@ class FeedMethods(ApiMethods):
         """
         return self._run(conversations.trigger_sync(feed_id, from_date, to_date, workspace_id=workspace_id))
 
+    def find_sync(
+        self,
+        feed_id: str,
+        from_date: str | None = None,
+        to_date: str | None = None,
+        *,
+        age: float,
+        workspace_id: str | None = None,
+    ) -> Row | None:
+        """Return the newest job that somebody started with these dates in the last `age` seconds; None without one.
+
+        BankSync's own scheduled jobs do not count. The server's clock judges the age.
+        """
+        return self._run(
+            conversations.find_sync(
+                feed_id, from_date, to_date, age=age, workspace_id=workspace_id, clock=time.monotonic
+            )
+        )
+
     def create_feed(self, body: Row, *, workspace_id: str | None = None) -> Row:
         """Create a feed and return it; it is never created twice by a retry of ours.
 

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator, conf
+from airflow.providers.common.compat.sdk import (
+    AirflowSkipException,
+    AirflowTaskTimeout,
+    BaseOperator,
+    conf,
+)
 
+from airflow_provider_banksync.api.checks import check_days
+from airflow_provider_banksync.durable import Found, SyncMemory, Wanted
 from airflow_provider_banksync.exceptions import (
     BankSyncConfigError,
     BankSyncConflictError,
@@ -25,6 +33,7 @@ from airflow_provider_banksync.task import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from datetime import date
 
     from airflow.providers.common.compat.sdk import Context
 
@@ -32,10 +41,25 @@ IF_RUNNING = ("attach", "wait", "skip", "fail")
 #: Airflow's own timeout of a deferral comes this much (seconds) after the trigger's deadline, so that the trigger has
 #: the time for a last look and the task hears what the job was doing.
 DEFERRAL_GRACE = 600
+#: The trigger of a task with an `execution_timeout` ends this much of it early, but at most so many seconds: Airflow 2
+#: would otherwise end the task before the job is cancelled.
+EARLY_SHARE, EARLY_MOST = 0.1, 5.0
 #: How often a sync is asked for when each time a job runs that has ended when we look for it.
 _STARTS = 5
 #: Seconds before the next time; they grow by as much each time.
 _SETTLE = 1.0
+
+
+@dataclass(frozen=True)
+class Limit:
+    """How long to wait.
+
+    :param deadline: moment when to give up, in seconds since the epoch.
+    :param name: what sets it: ``timeout``, or ``execution_timeout`` (of a deferred task; Airflow sees to the others).
+    """
+
+    deadline: float
+    name: str = "timeout"
 
 
 class BankSyncTriggerSyncOperator(BankSyncTaskMixin, BaseOperator):
@@ -44,22 +68,29 @@ class BankSyncTriggerSyncOperator(BankSyncTaskMixin, BaseOperator):
     Returns the job (a dict, as the API gives it), the same in every mode. The job's id is in XCom as ``job_id`` as soon
     as the job exists. A job that failed or was cancelled fails the task, with the job's own errors in the message.
 
+    A job that this task started is cancelled where nobody waits for it any more, as the arguments say. One that it
+    joined belongs to somebody else and is left alone.
+
     :param feed_id: feed to sync (templated). Give this or `feed_name`.
     :param feed_name: name of the feed to sync (templated); must be unique in its workspace.
-    :param from_date: first day to sync, ``YYYY-MM-DD`` (templated). Without dates, the sync is incremental.
+    :param from_date: first day to sync (templated): ``YYYY-MM-DD``, or a date. Without dates, the sync is incremental.
     :param to_date: last day to sync, inclusive (templated).
     :param banksync_conn_id: connection to use.
     :param workspace_id: portal that the feed lives in (templated); None: the connection's workspace.
     :param if_running: what to do where a job of the feed is queued or running already. ``attach``: wait for that one,
         unless dates were asked for that it does not have: then wait it out and start ours. ``wait``: wait it out and
         start ours. ``skip``: skip the task. ``fail``: fail the task.
+    :param durable: a retry goes on with the job of an earlier try: waits for it where it runs, returns it where it has
+        completed, and starts another only where it failed or was cancelled. Airflow 3.3 and later note the job in the
+        task state store; on older ones a retry takes up a job that runs, has our dates and was started by the API
+        since the DAG run began. A cleared task always starts a sync of its own. docs/sync.md tells all of it.
     :param wait_for_completion: False ends the task as soon as the job exists.
     :param deferrable: wait on the triggerer, without a worker.
     :param poll_interval: seconds between the first looks at the job; grows by half each time.
     :param max_poll_interval: seconds between looks at most.
-    :param timeout: seconds to wait at most.
+    :param timeout: seconds to wait at most, in each try.
     :param cancel_on_kill: cancel the job when the task is killed. A deferred task is told so by Airflow 3.3 and later.
-    :param cancel_on_timeout: cancel the job when `timeout` has passed.
+    :param cancel_on_timeout: cancel the job when `timeout` or the task's `execution_timeout` has passed.
     :param fail_on_job_errors: fail where the job completed, but with errors (rows that did not write).
     """
 
@@ -78,11 +109,12 @@ class BankSyncTriggerSyncOperator(BankSyncTaskMixin, BaseOperator):
         *,
         feed_id: str | None = None,
         feed_name: str | None = None,
-        from_date: str | None = None,
-        to_date: str | None = None,
+        from_date: str | date | None = None,
+        to_date: str | date | None = None,
         banksync_conn_id: str = "banksync_default",
         workspace_id: str | None = None,
         if_running: str = "attach",
+        durable: bool = True,
         wait_for_completion: bool = True,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         poll_interval: float | timedelta = 5,
@@ -107,6 +139,7 @@ class BankSyncTriggerSyncOperator(BankSyncTaskMixin, BaseOperator):
         self.banksync_conn_id = banksync_conn_id
         self.workspace_id = workspace_id
         self.if_running = if_running
+        self.durable = durable
         self.wait_for_completion = wait_for_completion
         self.deferrable = deferrable
         self.poll_interval = seconds("poll_interval", poll_interval, least=0.01)
@@ -122,35 +155,68 @@ class BankSyncTriggerSyncOperator(BankSyncTaskMixin, BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Start or join a sync and wait for it, here or on the triggerer."""
         with permanent_errors_fail():
-            feed_id = self._resolve_feed()
-            return self._sync(context, feed_id, deadline=time.time() + self.timeout)
+            from_date, to_date = check_days(self.from_date, self.to_date)
+            limit = self._limit(context)
+            memory = self._memory(context, self._resolve_feed(), from_date, to_date)
+            found = memory.recall(self.hook, fail_on_job_errors=self.fail_on_job_errors)
+            if found is not None:
+                return self._follow(context, memory, found, limit)
+            return self._sync(context, memory, limit)
 
     def execute_after_running(self, context: Context, event: Any) -> dict[str, Any]:
         """Come back from the triggerer when the job that was in the way has ended, however it did: start ours."""
         from airflow_provider_banksync.triggers.job import job_of_event
 
         with permanent_errors_fail():
-            job_of_event(event)
-            return self._sync(context, event["feed_id"], deadline=event["deadline"])
+            try:
+                job_of_event(event)
+            except BankSyncJobTimeoutError as error:
+                raise _too_late(error, _limit_of(event)) from error
+            memory = self._memory(context, event["feed_id"], *check_days(self.from_date, self.to_date))
+            return self._sync(context, memory, _limit_of(event))
 
     def execute_complete(self, context: Context, event: Any) -> dict[str, Any]:
         """Come back from the triggerer when our job has ended, or the time."""
         from airflow_provider_banksync.triggers.job import job_of_event
 
+        self._ours = None  # the trigger has seen to it
         with permanent_errors_fail():
             try:
                 job = job_of_event(event)
-            except BankSyncJobTimeoutError:
-                self._cancel_late(event["feed_id"], event["job_id"])
-                raise
+            except BankSyncJobTimeoutError as error:
+                self._say_cancelled(event["feed_id"], event["job_id"], event.get("cancelled"))
+                raise _too_late(error, _limit_of(event)) from error
             return self._finish(job)
 
     def on_kill(self) -> None:
-        """Cancel the job that the killed task has started or joined: one quick request, and no waiting for it."""
+        """Cancel the job that the killed task has started: one quick request, and no waiting for it."""
         self._killed = True
         if self._ours is not None and self.cancel_on_kill:
             feed_id, job_id = self._ours
             self._cancel(feed_id, job_id, "the task was killed", self.hook.cancel_job_quickly)
+
+    def _limit(self, context: Context) -> Limit:
+        now = time.time()
+        if self.execution_timeout is not None and self.deferrable:
+            # Airflow 3 does not count the time of a deferral, Airflow 2 from the beginning of the try.
+            began = getattr(context["ti"], "start_date", None)
+            whole = self.execution_timeout.total_seconds()
+            early = min(EARLY_SHARE * whole, EARLY_MOST)
+            deadline = (began.timestamp() if began is not None else now) + whole - early
+            if deadline < now + self.timeout:
+                return Limit(deadline, "execution_timeout")
+        return Limit(now + self.timeout)
+
+    def _memory(
+        self, context: Context, feed_id: str, from_date: str | None, to_date: str | None
+    ) -> SyncMemory:
+        return SyncMemory(
+            Wanted(self.banksync_conn_id, self.workspace_id or None, feed_id, from_date, to_date),
+            context,
+            self.log,
+            retries=self.retries or 0,
+            durable=self.durable,
+        )
 
     def _resolve_feed(self) -> str:
         if self.feed_name is None:
@@ -159,42 +225,79 @@ class BankSyncTriggerSyncOperator(BankSyncTaskMixin, BaseOperator):
         self.log.info("Feed %r is %s.", self.feed_name, feed["id"])
         return require_id("id of the feed", feed["id"])
 
-    def _sync(self, context: Context, feed_id: str, deadline: float) -> dict[str, Any]:
+    def _sync(self, context: Context, memory: SyncMemory, limit: Limit) -> dict[str, Any]:
         for attempt in range(_STARTS):
             if attempt:
                 time.sleep(_SETTLE * attempt)
+            if self._killed:
+                raise BankSyncError("the task was killed before its sync was started.")
+            found: Found | None
             try:
-                job = self.hook.trigger_sync(feed_id, self.from_date or None, self.to_date or None)
-            except BankSyncConflictError as error:
-                running = self._running_job(feed_id)
-                if running is None:
-                    continue
-                if not self._joins(running, error):
-                    self._wait(feed_id, running, deadline, "execute_after_running")
-                    continue
-                job = running
-                self.log.info("Joined job %s of feed %s, which runs already.", job["id"], feed_id)
+                found = Found(self._ask(memory), ours=True)
+            except BankSyncConflictError as conflict:
+                found = memory.claim(self.hook) or self._meet(memory, conflict, limit)
             else:
-                self.log.info("Started job %s of feed %s.", job["id"], feed_id)
-            return self._follow(context, feed_id, job, deadline)
+                self.log.info("Started job %s of %s.", found.job["id"], self._place(found.job))
+            if found is not None:
+                return self._follow(context, memory, found, limit)
         raise BankSyncError(
-            f"feed {feed_id} had another job running each of {_STARTS} times that a sync was asked for."
+            f"feed {memory.wanted.feed_id} had another job running each of {_STARTS} times that a sync was asked for."
         )
 
-    def _follow(self, context: Context, feed_id: str, job: dict[str, Any], deadline: float) -> dict[str, Any]:
-        """See our job to its end, or to the triggerer."""
-        self._ours = (feed_id, job["id"])
+    def _ask(self, memory: SyncMemory) -> dict[str, Any]:
+        wanted = memory.wanted
+        memory.ask()
+        try:
+            return self.hook.trigger_sync(wanted.feed_id, wanted.from_date, wanted.to_date)
+        except BankSyncConflictError:
+            raise
+        except BankSyncError as error:
+            if not error.ambiguous:
+                memory.refused()
+            raise
+        except AirflowTaskTimeout:
+            self._cancel_unheard(memory, "its task ran out of time", wish=self.cancel_on_timeout)
+            raise
+        except BaseException:  # Airflow 2 ends a killed task so
+            self._cancel_unheard(memory, "its task was killed", wish=self.cancel_on_kill)
+            raise
+
+    def _meet(self, memory: SyncMemory, conflict: BankSyncConflictError, limit: Limit) -> Found | None:
+        """Deal with a job that is not ours and runs: join it, or see it out of the way."""
+        memory.refused()
+        feed_id = memory.wanted.feed_id
+        running = self._running_job(feed_id)
+        if running is None:
+            return None
+        if running["id"] == memory.former:
+            self.log.info("Job %s was started by this task before it was cleared.", running["id"])
+            if self.cancel_on_kill:
+                self._cancel(feed_id, running["id"], "its task was cleared", self.hook.cancel_job)
+                return None
+        elif self._joins(running, conflict):
+            self.log.info("Joined job %s of %s, which runs already.", running["id"], self._place(running))
+            return Found(running, ours=False)
+        self.log.info("Job %s of %s is in the way: waiting it out.", running["id"], self._place(running))
+        self._wait(feed_id, running, limit, "execute_after_running", ours=False)
+        return None
+
+    def _follow(self, context: Context, memory: SyncMemory, found: Found, limit: Limit) -> dict[str, Any]:
+        """See a job to its end, or to the triggerer."""
+        feed_id, job = memory.wanted.feed_id, found.job
+        self._ours = (feed_id, job["id"]) if found.ours else None
         if self._killed:  # while it was being started, when nobody knew its id
             self.on_kill()
+        memory.note(job["id"], ours=found.ours)
         context["ti"].xcom_push(key="job_id", value=job["id"])
         if not self.wait_for_completion:
             self._ours = None
             return for_xcom(job)  # type: ignore[no-any-return]  # a dict stays a dict
         try:
-            ended = self._wait(feed_id, job, deadline, "execute_complete")
-        except BankSyncJobTimeoutError:
-            self._ours = None
-            self._cancel_late(feed_id, job["id"])
+            ended = self._wait(feed_id, job, limit, "execute_complete", ours=found.ours)
+        except (BankSyncJobTimeoutError, AirflowTaskTimeout):
+            self._ours = None  # Airflow calls on_kill after a timeout: there is nothing left to do
+            if found.ours and self.cancel_on_timeout:
+                self._cancel(feed_id, job["id"], "it took too long", self.hook.cancel_job)
             raise
         self._ours = None
         return self._finish(ended)
@@ -205,52 +308,51 @@ class BankSyncTriggerSyncOperator(BankSyncTaskMixin, BaseOperator):
         return next((job for job in self.hook.list_jobs(feed_id) if is_active(job)), None)
 
     def _joins(self, running: dict[str, Any], conflict: BankSyncConflictError) -> bool:
-        """Decide what to do about a job that runs already: wait for it as ours, or wait it out (False)."""
+        """Decide what to do about somebody else's job that runs: wait for it as if ours, or wait it out (False)."""
         if self.if_running == "fail":
             raise conflict
         if self.if_running == "skip":
             raise AirflowSkipException(f"Job {running['id']} of feed {running.get('feedId')} runs already.")
-        pairs = ((self.from_date, running.get("startDate")), (self.to_date, running.get("endDate")))
-        same = all(not ours or ours == str(theirs)[:10] for ours, theirs in pairs)
-        if self.if_running == "attach" and same:
-            return True
-        self.log.info(
-            "Job %s of feed %s is in the way: waiting it out.", running["id"], running.get("feedId")
-        )
-        return False
+        pairs = zip(check_days(self.from_date, self.to_date), ("startDate", "endDate"), strict=True)
+        same = all(not ours or ours == str(running.get(name))[:10] for ours, name in pairs)
+        return self.if_running == "attach" and same
 
-    def _wait(self, feed_id: str, job: dict[str, Any], deadline: float, method_name: str) -> dict[str, Any]:
+    def _wait(
+        self, feed_id: str, job: dict[str, Any], limit: Limit, method_name: str, *, ours: bool
+    ) -> dict[str, Any]:
         from airflow_provider_banksync.api.jobs import is_ended
 
         if is_ended(job):
             return job
         if self.deferrable:
-            self._defer(feed_id, job["id"], deadline, method_name)
+            self._defer(feed_id, job["id"], limit, method_name, ours=ours)
         return self.hook.wait_for_job(
             feed_id,
             job["id"],
-            max(0.0, deadline - time.time()),
+            max(0.0, limit.deadline - time.time()),
             self.poll_interval,
             max_poll_interval=self.max_poll_interval,
             on_progress=progress_log(self.log),
         )
 
-    def _defer(self, feed_id: str, job_id: str, deadline: float, method_name: str) -> None:
+    def _defer(self, feed_id: str, job_id: str, limit: Limit, method_name: str, *, ours: bool) -> None:
         from airflow_provider_banksync.triggers.job import BankSyncJobTrigger
 
         self.defer(
             trigger=BankSyncJobTrigger(
                 feed_id=feed_id,
                 job_id=job_id,
-                deadline=deadline,
+                deadline=limit.deadline,
+                limit=limit.name,
                 banksync_conn_id=self.banksync_conn_id,
                 workspace_id=self.workspace_id or None,
                 poll_interval=self.poll_interval,
                 max_poll_interval=self.max_poll_interval,
-                cancel_on_kill=self.cancel_on_kill and self._ours is not None,
+                cancel_on_kill=self.cancel_on_kill and ours,
+                cancel_on_timeout=self.cancel_on_timeout and ours,
             ),
             method_name=method_name,
-            timeout=timedelta(seconds=max(0.0, deadline - time.time()) + DEFERRAL_GRACE),
+            timeout=timedelta(seconds=max(0.0, limit.deadline - time.time()) + DEFERRAL_GRACE),
         )
 
     def _finish(self, job: dict[str, Any]) -> dict[str, Any]:
@@ -262,15 +364,49 @@ class BankSyncTriggerSyncOperator(BankSyncTaskMixin, BaseOperator):
             self.log.warning("The job completed with an error: %s", line)
         return for_xcom(job)  # type: ignore[no-any-return]  # a dict stays a dict
 
-    def _cancel_late(self, feed_id: str, job_id: str) -> None:
-        if self.cancel_on_timeout:
-            self._cancel(feed_id, job_id, "it took too long", self.hook.cancel_job)
+    def _place(self, job: dict[str, Any]) -> str:
+        """Say which feed of which client a job is of."""
+        name = f" ({self.feed_name!r})" if self.feed_name else ""
+        workspace = self.workspace_id or job.get("workspaceId")
+        where = f", workspace {workspace}" if workspace else ""
+        return f"feed {job.get('feedId')}{name}{where}"
+
+    def _cancel_unheard(self, memory: SyncMemory, why: str, *, wish: bool) -> None:
+        """Cancel the job of a request that was torn off before its answer, where there is one."""
+        from airflow_provider_banksync.api.jobs import is_active
+
+        try:
+            job = memory.asked(self.hook) if wish else None
+        except BankSyncError as error:
+            self.log.warning("Whether a job was started is not known: %s", error)
+            return
+        if job is not None and is_active(job):
+            self._cancel(memory.wanted.feed_id, job["id"], why, self.hook.cancel_job_quickly)
 
     def _cancel(self, feed_id: str, job_id: str, why: str, cancel: Callable[[str, str], Any]) -> None:
         """Cancel as well as can be: whatever comes of it, the task ends for its own reason."""
         try:
             cancel(feed_id, job_id)
         except BankSyncError as error:
-            self.log.warning("Could not cancel job %s of feed %s: %s", job_id, feed_id, error)
+            self._say_cancelled(feed_id, job_id, str(error))
         else:
+            self._say_cancelled(feed_id, job_id, True, why)
+
+    def _say_cancelled(
+        self, feed_id: str, job_id: str, outcome: bool | str | None, why: str = "it took too long"
+    ) -> None:
+        """Log what came of cancelling: True, the reason why it failed, or None where nobody wanted it."""
+        if outcome is True:
             self.log.info("Cancelled job %s of feed %s: %s.", job_id, feed_id, why)
+        elif outcome:
+            self.log.warning("Could not cancel job %s of feed %s: %s", job_id, feed_id, outcome)
+
+
+def _limit_of(event: dict[str, Any]) -> Limit:
+    """Return the limit that the task gave its trigger; the trigger of an earlier version told no name."""
+    return Limit(event["deadline"], event.get("limit", "timeout"))
+
+
+def _too_late(error: BankSyncJobTimeoutError, limit: Limit) -> BaseException:
+    """Return what a task raises whose time is up: what Airflow itself raises for a task that has not deferred."""
+    return AirflowTaskTimeout(str(error)) if limit.name == "execution_timeout" else error

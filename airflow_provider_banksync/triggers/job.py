@@ -20,20 +20,24 @@ if TYPE_CHECKING:
 class BankSyncJobTrigger(BaseTrigger):
     """Fires once, when the job has ended, when the time is up, or when waiting on makes no sense.
 
-    The event is a dict: ``status`` (``ended``, ``timeout``, ``error``), ``feed_id``, ``job_id``, ``deadline``, and
+    The event is a dict: ``status`` (``ended``, ``timeout``, ``error``), ``feed_id``, ``job_id``, ``deadline``,
+    ``limit``, and
 
     - ``job``, with ``ended`` and ``timeout``: the job as last seen, as JSON text, so that no digit gets lost;
+    - ``cancelled``, with ``timeout``: True, the reason why it could not be, or None where it was not to be;
     - ``error``, with ``error``: the error's ``type`` and ``message``.
 
     :param feed_id: feed that the job belongs to.
     :param job_id: job to wait for.
     :param deadline: moment when to give up, in seconds since the epoch, so that it survives a restart or a move to
         another triggerer.
+    :param limit: what the deadline comes from, for the event.
     :param banksync_conn_id: connection to use.
     :param workspace_id: portal that the feed lives in; None: the connection's workspace.
     :param poll_interval: seconds between the first looks; grows by half each time.
     :param max_poll_interval: seconds between looks at most.
     :param cancel_on_kill: cancel the job when somebody kills the deferred task (Airflow 3.3 and later tell triggers).
+    :param cancel_on_timeout: cancel the job when the time is up, here: the task may get a worker long after that.
     """
 
     def __init__(
@@ -42,21 +46,25 @@ class BankSyncJobTrigger(BaseTrigger):
         feed_id: str,
         job_id: str,
         deadline: float,
+        limit: str = "timeout",
         banksync_conn_id: str = "banksync_default",
         workspace_id: str | None = None,
         poll_interval: float = 5,
         max_poll_interval: float = 60,
         cancel_on_kill: bool = False,
+        cancel_on_timeout: bool = False,
     ) -> None:
         super().__init__()
         self.feed_id = feed_id
         self.job_id = job_id
         self.deadline = deadline
+        self.limit = limit
         self.banksync_conn_id = banksync_conn_id
         self.workspace_id = workspace_id
         self.poll_interval = poll_interval
         self.max_poll_interval = max_poll_interval
         self.cancel_on_kill = cancel_on_kill
+        self.cancel_on_timeout = cancel_on_timeout
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return the class path and every argument; the connection's secret is in none of them."""
@@ -66,11 +74,13 @@ class BankSyncJobTrigger(BaseTrigger):
                 "feed_id": self.feed_id,
                 "job_id": self.job_id,
                 "deadline": self.deadline,
+                "limit": self.limit,
                 "banksync_conn_id": self.banksync_conn_id,
                 "workspace_id": self.workspace_id,
                 "poll_interval": self.poll_interval,
                 "max_poll_interval": self.max_poll_interval,
                 "cancel_on_kill": self.cancel_on_kill,
+                "cancel_on_timeout": self.cancel_on_timeout,
             },
         )
 
@@ -85,25 +95,30 @@ class BankSyncJobTrigger(BaseTrigger):
         try:
             event = self._event("ended", job=await self._wait())
         except BankSyncJobTimeoutError as error:
-            event = self._event("timeout", job=error.job)
+            cancelled = await self._cancel("it took too long") if self.cancel_on_timeout else None
+            event = self._event("timeout", job=error.job, cancelled=cancelled)
         except BankSyncError as error:
             event = self._event("error", error=error_payload(error))
         yield TriggerEvent(event)
 
     async def on_kill(self) -> None:
         """Cancel the job that nobody waits for any more. A mere restart of the triggerer does not come here."""
+        if self.cancel_on_kill:
+            await self._cancel("its task was killed")
+
+    async def _cancel(self, why: str) -> bool | str:
+        """Cancel the job; True, or why it could not be."""
         from airflow_provider_banksync.api import conversations
         from airflow_provider_banksync.exceptions import BankSyncError
 
-        if not self.cancel_on_kill:
-            return
         try:
             async with await self._client() as client:
                 await client.run(conversations.cancel_job(self.feed_id, self.job_id))
         except BankSyncError as error:
             self.log.warning("Could not cancel job %s of feed %s: %s", self.job_id, self.feed_id, error)
-        else:
-            self.log.info("Cancelled job %s of feed %s: its task was killed.", self.job_id, self.feed_id)
+            return str(error)
+        self.log.info("Cancelled job %s of feed %s: %s.", self.job_id, self.feed_id, why)
+        return True
 
     async def _wait(self) -> dict[str, Any]:
         from airflow_provider_banksync.api import conversations
@@ -127,14 +142,19 @@ class BankSyncJobTrigger(BaseTrigger):
 
         return await BankSyncHook(self.banksync_conn_id, workspace_id=self.workspace_id).get_async_conn()
 
-    def _event(self, status: str, *, job: Any = None, error: dict[str, Any] | None = None) -> dict[str, Any]:
+    def _event(self, status: str, *, job: Any = None, **more: Any) -> dict[str, Any]:
         from airflow_provider_banksync.api import codec
 
-        event = {"status": status, "feed_id": self.feed_id, "job_id": self.job_id, "deadline": self.deadline}
+        event = {
+            "status": status,
+            "feed_id": self.feed_id,
+            "job_id": self.job_id,
+            "deadline": self.deadline,
+            "limit": self.limit,
+            **more,
+        }
         if job is not None:
             event["job"] = codec.dumps(job).decode()
-        if error is not None:
-            event["error"] = error
         return event
 
 

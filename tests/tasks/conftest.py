@@ -19,6 +19,12 @@ class Run:
     events: list[Any] = field(default_factory=list)
     deferrals: list[TaskDeferred] = field(default_factory=list)
     result: Any = None
+    # What Airflow tells a task of its tries; the store is there on Airflow 3.3 and later.
+    try_number: int = 1
+    max_tries: int = 0
+    start_date: Any = None
+    store: Any = None
+    dag_run: Any = None
 
     def xcom_push(self, key: str, value: Any) -> None:
         self.xcom[key] = value
@@ -27,7 +33,9 @@ class Run:
 def run_task(operator: Any, run: Run | None = None) -> Run:
     """Execute, and where the task defers, run its trigger from its stored form and come back with the event."""
     run = run or Run()
-    context = {"ti": run, "task_instance": run}
+    context = {"ti": run, "task_instance": run, "dag_run": run.dag_run}
+    if run.store is not None:
+        context["task_state_store"] = run.store
     step, kwargs = operator.execute, {}
     while True:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from datetime import timedelta
+from datetime import date, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -292,6 +292,47 @@ def test_a_dag_with_bad_arguments_does_not_parse(arguments: dict[str, Any], word
         operator(**arguments)
 
 
+@pytest.mark.parametrize(
+    ("given", "asked"),
+    [
+        ({}, (None, None)),
+        ({"from_date": "", "to_date": None}, (None, None)),
+        ({"from_date": "2026-01-01", "to_date": "2026-01-31"}, ("2026-01-01", "2026-01-31")),
+        ({"from_date": date(2026, 1, 1)}, ("2026-01-01", None)),
+        ({"to_date": datetime(2026, 1, 31, 23, 59, tzinfo=timezone.utc)}, (None, "2026-01-31")),
+    ],
+)
+def test_days(
+    banksync_sandbox: BankSyncSandbox, given: dict[str, Any], asked: tuple[str | None, ...]
+) -> None:
+    feed = family_feed(banksync_sandbox)
+    run_task(
+        operator(feed_id=feed["id"], workspace_id=feed["workspaceId"], wait_for_completion=False, **given)
+    )
+    (job,) = made(banksync_sandbox, feed["id"])
+    assert (job.get("startDate"), job.get("endDate")) == asked
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"from_date": "yesterday"}, "from_date must be a day of the calendar, YYYY-MM-DD, not 'yesterday'.*filter ds"),
+        ({"to_date": "2026-02-30"}, "to_date must be a day"),
+        ({"to_date": "2026-W01-1"}, "to_date must be a day"),
+        ({"from_date": "2026-01-01 00:00:00+00:00"}, "from_date must be a day"),
+        ({"from_date": "None"}, "from_date must be a day"),
+        ({"from_date": 20260101}, "from_date must be a day"),
+        ({"from_date": "2026-01-02", "to_date": "2026-01-01"}, "from_date 2026-01-02 is after to_date"),
+    ],
+)
+def test_wrong_days_fail_at_once(
+    banksync_sandbox: BankSyncSandbox, given: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(AirflowFailException, match=words):
+        run_task(operator(feed_name="any", **given))
+    assert banksync_sandbox.requests == []
+
+
 @BOTH
 def test_a_permanent_error_fails_at_once(banksync_sandbox: BankSyncSandbox, deferrable: bool) -> None:
     with pytest.raises(AirflowFailException, match="BankSyncNotFoundError"):
@@ -320,11 +361,13 @@ def test_the_trigger_survives_its_stored_form() -> None:
         "feed_id": "f",
         "job_id": "j",
         "deadline": 12.5,
+        "limit": "execution_timeout",
         "banksync_conn_id": "c",
         "workspace_id": "w",
         "poll_interval": 1.5,
         "max_poll_interval": 9,
         "cancel_on_kill": True,
+        "cancel_on_timeout": True,
     }
     path, kwargs = BankSyncJobTrigger(**arguments).serialize()
     assert path == "airflow_provider_banksync.triggers.job.BankSyncJobTrigger"
