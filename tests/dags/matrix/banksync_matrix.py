@@ -1,0 +1,74 @@
+"""One sync for every way that a job can end; what it is told comes from the test, in BANKSYNC_MATRIX."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from datetime import datetime, timezone
+from functools import partial
+from typing import Any
+
+from airflow.providers.common.compat.sdk import DAG
+
+from airflow_provider_banksync.operators.sync import BankSyncTriggerSyncOperator
+from tests.dags.fast_time import Scene, fast_time
+
+TOLD = json.loads(os.environ["BANKSYNC_MATRIX"])
+OUTAGE = 300.0
+ROW_ERROR = {"message": "Row 7 was not written", "category": "validation", "severity": "warning"}
+
+clock = fast_time(TOLD["url"])
+
+
+def fault(name: str, feed: dict[str, str], **arguments: Any) -> None:
+    """Let something go wrong with each look at the feed's job."""
+    path = f"/v1/feeds/{feed['id']}/jobs/*"
+    clock.admin("POST", "faults", {"fault": name, "with": arguments, "path": path, "method": "GET"})
+
+
+def mend() -> None:
+    clock.admin("DELETE", "faults")
+
+
+def cancel(feed: dict[str, str]) -> None:
+    """Cancel the feed's job, as somebody in the app would."""
+    (job,) = [job for job in clock.admin("GET", "jobs")["jobs"] if job["feedId"] == feed["id"]]
+    headers = {"X-API-Key": TOLD["key"], "X-Workspace-Id": feed["workspaceId"]}
+    clock.send("DELETE", f"/v1/feeds/{feed['id']}/jobs/{job['id']}", None, headers)
+
+
+def scene(ending: str, feed: dict[str, str]) -> Scene:
+    """Say what happens to a task, and how many seconds after it began."""
+    scenes: dict[str, Scene] = {
+        "errors": [(10, partial(fault, "edited", feed, errors=[ROW_ERROR]))],
+        "strict": [(10, partial(fault, "edited", feed, errors=[ROW_ERROR]))],
+        "cancelled": [(10, partial(cancel, feed))],
+        "unknown": [(10, partial(fault, "edited", feed, status="paused")), (200, mend)],
+        "unknown_end": [
+            (10, partial(fault, "edited", feed, status="archived", completedAt="2026-01-01T00:00:00Z"))
+        ],
+        "killed": [(10, partial(os.kill, os.getpid(), signal.SIGTERM))],
+        "missing": [(10, partial(fault, "status", feed, code=404))],
+        "outage": [(10, partial(fault, "status", feed, code=502, body="html")), (10 + OUTAGE, mend)],
+        "refused": [(10, partial(fault, "reset", feed)), (10 + OUTAGE, mend)],
+    }
+    return scenes.get(ending, [])
+
+
+def begin(ending: str, context: Any) -> None:
+    clock.begin(ending, scene(ending, TOLD["feeds"][ending]))
+
+
+MORE: dict[str, dict[str, Any]] = {"strict": {"fail_on_job_errors": True}, "timeout": {"timeout": 60}}
+
+with DAG("banksync_matrix", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=timezone.utc)) as dag:
+    for name, feed in TOLD["feeds"].items():
+        BankSyncTriggerSyncOperator(
+            task_id=name,
+            feed_id=feed["id"],
+            workspace_id=feed["workspaceId"],
+            deferrable=TOLD["deferrable"],
+            pre_execute=partial(begin, name),
+            **MORE.get(name, {}),
+        )
