@@ -85,18 +85,15 @@ def find_sync(
     from_date: str | None = None,
     to_date: str | None = None,
     *,
-    age: float,
+    since: float,
     workspace_id: str | None = None,
-    clock: Clock,
 ) -> Conversation[Row | None]:
-    """Return the newest sync that was started by the API or the button, with these dates, in the last `age` seconds.
+    """Return the newest sync that was started by the API or the button, with these dates, since that moment.
 
-    The server's own clock judges the age. Where it does not tell, a job that runs may be it, and one that has ended is
-    not.
+    The server's own clock judges that. Where it does not tell, a job that runs may be it, and one that has ended is not.
 
-    :param clock: the driver's monotonic clock.
+    :param since: a moment by the driver's monotonic clock.
     """
-    since = clock() - age
     ours = _started_by_us(from_date, to_date)
     rows: Reply[list[Row]] = yield Send(endpoints.list_jobs(feed_id, workspace_id=workspace_id))
     earliest = None if rows.date is None else rows.date - (rows.received - since)

@@ -90,10 +90,9 @@ class FeedMethods(ApiMethods):
 
         BankSync's own scheduled jobs do not count. The server's clock judges the age.
         """
+        since = time.monotonic() - age  # now: making the client may take seconds
         return self._run(
-            conversations.find_sync(
-                feed_id, from_date, to_date, age=age, workspace_id=workspace_id, clock=time.monotonic
-            )
+            conversations.find_sync(feed_id, from_date, to_date, since=since, workspace_id=workspace_id)
         )
 
     def create_feed(self, body: Row, *, workspace_id: str | None = None) -> Row:

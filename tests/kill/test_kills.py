@@ -80,7 +80,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     few = {"row_error_share": 0}
     with (
         BankSyncSandbox(portals=25, job_seconds=(2, 15), **few) as kills,
-        BankSyncSandbox(portals=40, job_seconds=(900, 900), **few) as waits,
+        BankSyncSandbox(portals=60, job_seconds=(1800, 1800), **few) as waits,
     ):
         told = {
             "kills": choose(kills, "sync", -(-KILLS // EACH) + 2),
@@ -221,7 +221,7 @@ def test_restarted_triggerers(world: World, capsys: pytest.CaptureFixture[str]) 
         lambda: airflow.tasks("waits", run_id)[cleared].state == "deferred", 60, "the cleared task waits"
     )
     assert statuses(sandbox, feeds[cleared])[0] == "cancelled"
-    sandbox.clock.advance(900)
+    sandbox.clock.advance(1800)
     wait_until(
         lambda: airflow.api.run_state("waits", run_id) in ("success", "failed"),
         60 + 5 * everybody,
