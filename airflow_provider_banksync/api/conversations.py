@@ -90,7 +90,7 @@ def find_sync(
 ) -> Conversation[Row | None]:
     """Return the newest sync that was started by the API or the button, with these dates, since that moment.
 
-    The server's own clock judges that. Where it does not tell, a job that runs may be it, and one that has ended is not.
+    The server's own clock judges that. Where it does not tell, a job that runs may be it, and one that has ended not.
 
     :param since: a moment by the driver's monotonic clock.
     """

@@ -167,6 +167,26 @@ def test_killed_before_the_jobs_id_was_noted(banksync_sandbox: BankSyncSandbox, 
     assert run.result["id"] == job["id"] == store.get(KEY)["job_id"]
 
 
+@short
+def test_a_slow_machine_loses_no_job(banksync_sandbox: BankSyncSandbox) -> None:
+    """The time that a retry takes to make its client is not time in which the job may not have been born."""
+    feed, store = family_feed(banksync_sandbox), Store(dies_at=2)
+    with pytest.raises(Killed):
+        run_task(task(feed), a_try(1, store))
+    finish(banksync_sandbox, feed)
+    retry = task(feed)
+    connect = retry.hook.get_conn
+
+    def slow() -> Any:
+        time.sleep(2.5)  # more than the second that the server's Date rounds off
+        return connect()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(retry.hook, "get_conn", slow)
+        run = run_task(retry, a_try(2, store))
+    assert [job["id"] for job in made(banksync_sandbox, feed["id"])] == [run.result["id"]]
+
+
 def test_killed_before_the_request(banksync_sandbox: BankSyncSandbox) -> None:
     feed, store = family_feed(banksync_sandbox), Store(dies_at=1)
     with pytest.raises(Killed):
