@@ -15,7 +15,7 @@ export VERBOSE
 PY := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui test lint format types build matrix check lock clean
+.PHONY: help setup demo ui test kills lint format types build matrix check lock clean
 
 help: ## print this
 	@echo "make setup && make test, or straight away: make demo"
@@ -40,6 +40,9 @@ ui: setup ## the same, with Airflow's web UI to click through
 
 test: setup ## every test, on the newest Airflow
 	@"$(PY)" -m pytest $(ARGS)
+
+kills: setup ## kill a real Airflow's workers more than 50 times, its triggerer amid 100 waits; a few minutes
+	@BANKSYNC_KILLS=50 BANKSYNC_WAITS=100 "$(PY)" -m pytest tests/kill $(ARGS)
 
 lint: setup ## ruff: rules and format
 	@"$(PY)" -m ruff check .

@@ -25,8 +25,9 @@ from tests.kill.real_airflow import RealAirflow, kill, wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-KILLS = int(os.environ.get("BANKSYNC_KILLS", "8"))
-WAITS = int(os.environ.get("BANKSYNC_WAITS", "10"))
+#: At least so many kills, and so many waits; each victim is killed EACH times.
+KILLS = int(os.environ.get("BANKSYNC_KILLS", "4"))
+WAITS = int(os.environ.get("BANKSYNC_WAITS", "6"))
 EACH = 3
 #: The answer to a sync's request takes this long after the job is there (seconds): a wide window to be killed in.
 ANSWER = 0.4

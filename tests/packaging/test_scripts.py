@@ -130,7 +130,7 @@ def test_ci_runs_all_sections_and_tells_the_truth(path, make, status, verdict, l
     assert lines[-2].startswith(verdict)
     summary = lines[lines.index("======== summary ========") :]
     ran = [line.split()[0] for line in summary if line.startswith("  ")]
-    assert ran == ["setup", "lint", "types", "test", "build", "matrix"]
+    assert ran == ["setup", "lint", "types", "test", "kills", "build", "matrix"]
 
 
 def test_ci_repeats_in_its_summary_what_the_matrix_could_not_run(path):
@@ -152,5 +152,5 @@ def test_ci_stops_a_section_that_hangs_and_goes_on(path):
     summary = done.stdout.split("======== summary ========")[1]
     assert "FAILED (stopped after 1 s)" in summary
     assert "CI: FAILED" in summary
-    assert summary.count("passed") == 5
+    assert summary.count("passed") == 6
     assert done.returncode == 1
