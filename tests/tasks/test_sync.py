@@ -316,7 +316,10 @@ def test_days(
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"from_date": "yesterday"}, "from_date must be a day of the calendar, YYYY-MM-DD, not 'yesterday'.*filter ds"),
+        (
+            {"from_date": "yesterday"},
+            "from_date must be a day of the calendar, YYYY-MM-DD, not 'yesterday'.*filter ds",
+        ),
         ({"to_date": "2026-02-30"}, "to_date must be a day"),
         ({"to_date": "2026-W01-1"}, "to_date must be a day"),
         ({"from_date": "2026-01-01 00:00:00+00:00"}, "from_date must be a day"),
