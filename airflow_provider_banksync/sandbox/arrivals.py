@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from airflow_provider_banksync.sandbox.seed import Seed
 
 _MOST_UNITS = 10**18
-_AFTER_ALL_OTHERS = 1_000_000
-"""The place of an added row among those of the same moment."""
 
 
 class Arrivals:
@@ -59,10 +57,11 @@ class Arrivals:
         return movement.pending_id or movement.id
 
     def follow(self, job: Job) -> None:
-        """Let a sync that will complete bring its rows when it does."""
-        if job.plan.fails or job.feed.data_type != "transactions":
+        """Let a sync bring its rows when it completes, if it will; asked again, by what is known by then."""
+        self.give_up(job)
+        if job.course.failure or job.cancelled_at is not None or job.feed.data_type != "transactions":
             return
-        end = to_ms(job.created_at + job.plan.total)
+        end = to_ms(job.created_at + job.course.total)
         for account in job.feed.accounts:
             for number in range(self._per_sync):
                 units = -_minor(
@@ -73,7 +72,7 @@ class Arrivals:
 
     def give_up(self, job: Job) -> None:
         """Take back what a sync would have brought."""
-        for account in job.feed.accounts:
+        for account in job.feed.accounts if self._per_sync else ():
             self._ledger.withdraw(account, job.id)
 
     def _movement(
@@ -98,7 +97,7 @@ class Arrivals:
             day=day,
             appears=appears,
             settles=settles,
-            order=_AFTER_ALL_OTHERS + self._count,
+            order=0,  # the ledger's affair: they count in the order in which they are added
         )
 
 

@@ -189,6 +189,16 @@ class Backend:
         self._arrivals.give_up(job)
         return self._job_row(job)
 
+    def look_again(self) -> None:
+        """Let the jobs under way notice that a bank or a destination is not what it was."""
+        for job in self._jobs.undone():
+            self._arrivals.follow(job)
+
+    def end_jobs(self, feed: Feed) -> None:
+        """Cancel what is under way of a feed that is removed."""
+        self._jobs.end(feed)
+        self.look_again()
+
     def list_integrations(self, caller: Caller, *, family: bool) -> list[Row]:
         """List the destinations."""
         return self._list(

@@ -93,18 +93,22 @@ class Editor:
         return rows.feed_row(changed)
 
     def delete_feed(self, caller: Caller, feed_id: str) -> None:
-        """Remove a feed, and its jobs with it."""
-        self._live.feed_changes.change(self._backend.feed(caller, feed_id), None, self._clock.now())
+        """Remove a feed, and its jobs with it; what is under way is cancelled."""
+        feed = self._backend.feed(caller, feed_id)
+        self._backend.end_jobs(feed)
+        self._live.feed_changes.change(feed, None, self._clock.now())
 
     def delete_bank(self, caller: Caller, bank_id: str) -> Row:
         """Remove a bank with its accounts; feeds that read them fail from now on."""
         self._live.bank_changes.change(self._backend.bank(caller, bank_id), None, self._clock.now())
+        self._backend.look_again()
         return _DELETED
 
     def delete_integration(self, caller: Caller, integration_id: str) -> Row:
         """Remove a destination; feeds that write to it fail from now on."""
         integration = self._backend.integration(caller, integration_id)
         self._live.integration_changes.change(integration, None, self._clock.now())
+        self._backend.look_again()
         return _DELETED
 
     def create_enrichment(self, caller: Caller, body: Row) -> Row:

@@ -32,6 +32,9 @@ _SPAN = 28
 """Days that are computed at once: one by one, the hashing of each would cost more than its rows."""
 _ROWS_KEPT = 60_000
 
+_ADDED = 1_000_000
+"""The order of an added row among those of one moment is above this, and that of all others below it."""
+
 R = TypeVar("R")
 
 
@@ -72,6 +75,20 @@ class Sighting(NamedTuple):
     movement: Movement
 
 
+class Moment(NamedTuple):
+    """When somebody looked: the time, and which row had been added last by then.
+
+    Where the clock stands still, only the second tells what is new from what was there.
+    """
+
+    ms: int
+    added: int
+
+    def precedes(self, row: Sighting) -> bool:
+        """Say whether the row came to look like that after this moment."""
+        return row.since > self.ms or row.order > self.added
+
+
 class _Spans(Generic[R]):
     """Remembers the rows of spans of days, by account and number, up to so many; then it forgets the oldest."""
 
@@ -101,10 +118,16 @@ class Ledger:
         self._spans: _Spans[Movement] = _Spans()
         self._settled: _Spans[Sighting] = _Spans()
         self._added: dict[str, list[Movement]] = {}
+        self._last_added = _ADDED
+
+    def moment(self, ms: int) -> Moment:
+        """Give the moment of looking now."""
+        return Moment(ms, self._last_added)
 
     def add(self, account: Account, movement: Movement) -> None:
         """Let a movement happen that did not grow from the seed."""
-        self._added.setdefault(account.id, []).append(movement)
+        self._last_added += 1
+        self._added.setdefault(account.id, []).append(movement._replace(order=self._last_added))
 
     def withdraw(self, account: Account, reference: str) -> None:
         """Take back what was added under a reference."""
@@ -112,30 +135,58 @@ class Ledger:
             each for each in self._added.get(account.id, ()) if each.reference != reference
         ]
 
-    def stretch(self, account: Account, day: int, now: int) -> tuple[list[Sighting], int]:
-        """Give the rows from this day on as they stand at ``now``, for some days, and the first day after those."""
-        last = day - day % _SPAN + _SPAN - 1
-        if account.id not in self._added and now >= day_start(last + LONGEST_PENDING + 1):
-            span = self._final(account, day // _SPAN)
-            return (span if day % _SPAN == 0 else [row for row in span if row.day >= day]), last + 1
-        return self._on(account, day, now), day + 1
+    def stretch(self, account: Account, day: int, now: Moment) -> tuple[list[Sighting], int]:
+        """Give the rows from this day on as they stood at ``now``, for some days, and the first day after those.
 
-    def _on(self, account: Account, day: int, now: int) -> list[Sighting]:
-        """Give the rows of one day, in the order in which they came."""
-        spans = {(day - LONGEST_PENDING) // _SPAN, day // _SPAN}
-        movements = [movement for span in spans for movement in self._span(account, span)]
-        seen = (_seen(movement, now) for movement in (*movements, *self._added.get(account.id, ())))
-        return sorted(each for each in seen if each is not None and each.day == day)
+        They come day by day, and within a day in the order in which they came: however the days are cut into stretches.
+        """
+        last = day - day % _SPAN + _SPAN - 1
+        if now.ms < day_start(last + LONGEST_PENDING + 1):
+            return self._between(account, day, day, now), self._next_day(account, day + 1)
+        span = self._final(account, day // _SPAN)
+        rows = span if day % _SPAN == 0 else [row for row in span if row.day >= day]
+        added = self._added_between(account, day, last, now)
+        return sorted([*rows, *added], key=_place) if added else rows, self._next_day(account, last + 1)
+
+    def count(self, account: Account, first: int, last: int, now: Moment) -> int:
+        """Count the rows of a window of days, both included, as they stood at ``now``."""
+        rows, day = 0, max(first, self.first_day(account))
+        while day <= last and now.ms >= day_start(day - day % _SPAN + _SPAN + LONGEST_PENDING):
+            stretch, after = self.stretch(account, day, now)
+            rows += len(stretch) if after <= last + 1 else sum(row.day <= last for row in stretch)
+            day = after
+        return rows + (len(self._between(account, day, last, now)) if day <= last else 0)
+
+    def _between(self, account: Account, first: int, last: int, now: Moment) -> list[Sighting]:
+        """Give the rows of days that have not all settled."""
+        spans = range((first - LONGEST_PENDING) // _SPAN, last // _SPAN + 1)
+        seen = (_seen(movement, now.ms) for span in spans for movement in self._span(account, span))
+        rows = [each for each in seen if each is not None and first <= each.day <= last]
+        return sorted([*rows, *self._added_between(account, first, last, now)], key=_place)
+
+    def _added_between(self, account: Account, first: int, last: int, now: Moment) -> list[Sighting]:
+        added = self._added.get(account.id)
+        if not added:
+            return []
+        seen = (_seen(movement, now.ms) for movement in added if movement.order <= now.added)
+        return [each for each in seen if each is not None and first <= each.day <= last]
+
+    def _next_day(self, account: Account, day: int) -> int:
+        """Give the next day that can have rows: before the account was opened, only those of added rows can."""
+        opened = account.opened.toordinal()
+        if day >= opened:
+            return day
+        return min((opened, *(each.day for each in self._added.get(account.id, ()) if each.day >= day)))
 
     def first_day(self, account: Account) -> int:
         """Give the first day that has rows, or could have."""
         opened = account.opened.toordinal()
         return min((opened, *(each.day for each in self._added.get(account.id, ()))))
 
-    def late(self, account: Account, since: int, now: int) -> int | None:
+    def late(self, account: Account, since: Moment, now: Moment) -> int | None:
         """Give the earliest day of what was added after ``since``: it may be dated long before it came."""
-        added = (_seen(movement, now) for movement in self._added.get(account.id, ()))
-        return min((each.day for each in added if each is not None and each.since > since), default=None)
+        added = (_seen(movement, now.ms) for movement in self._added.get(account.id, ()))
+        return min((each.day for each in added if each is not None and since.precedes(each)), default=None)
 
     def _final(self, account: Account, span: int) -> list[Sighting]:
         """Give a span's rows as they are once all has settled: then no moment is needed to tell."""
@@ -214,6 +265,10 @@ class Ledger:
                     order,
                 )
                 place = half + ID_LENGTH
+
+
+def _place(row: Sighting) -> tuple[int, int, int]:
+    return row.day, row.since, row.order
 
 
 def _seen(movement: Movement, now: int) -> Sighting | None:

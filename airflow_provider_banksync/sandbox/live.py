@@ -63,6 +63,17 @@ class LiveWorld:
         version = self.bank_changes.at(bank, moment)
         return version is not None and version.broken and moment > self._clock.start - BROKEN_FOR
 
+    def changes(self, feed: Feed, first: datetime, last: datetime) -> list[datetime]:
+        """Give the moments between these two at which a bank of the feed or its destination changed, in order."""
+        moments = {
+            since
+            for bank in {a.bank.id: a.bank for a in feed.accounts}.values()
+            for since, _ in self.bank_changes.history(bank)
+        }
+        if feed.integration is not None:
+            moments |= {since for since, _ in self.integration_changes.history(feed.integration)}
+        return sorted(each for each in moments if each is not None and first < each < last)
+
     def trouble_with_sources(self, feed: Feed, moment: datetime) -> str | None:
         """Say what kept the feed from reading its accounts at this moment; None where nothing did."""
         for account in feed.accounts:

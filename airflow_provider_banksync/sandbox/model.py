@@ -164,6 +164,12 @@ class Feed:
     created_at: datetime
     updated_at: datetime
 
+    def due(self, day: date) -> Schedule | None:
+        """Give the schedule by which the feed is synced on this day; None where it is not."""
+        # Only what is read from accounts can be synced, by whomever.
+        runs = self.source == "sync" and self.schedule is not None and self.schedule.due(day)
+        return self.schedule if runs else None
+
 
 @dataclass(frozen=True, eq=False)
 class Enrichment:

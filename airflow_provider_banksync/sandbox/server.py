@@ -14,12 +14,13 @@ from airflow_provider_banksync.sandbox.drift import Drift
 from airflow_provider_banksync.sandbox.editor import Editor
 from airflow_provider_banksync.sandbox.errors import SandboxError
 from airflow_provider_banksync.sandbox.faults import Faults
-from airflow_provider_banksync.sandbox.jobs import JobRules, Jobs
+from airflow_provider_banksync.sandbox.jobs import Jobs
 from airflow_provider_banksync.sandbox.journal import Journal, RequestRecord
 from airflow_provider_banksync.sandbox.ledger import Ledger
 from airflow_provider_banksync.sandbox.links import Links
 from airflow_provider_banksync.sandbox.live import LiveWorld
 from airflow_provider_banksync.sandbox.pages import Pager
+from airflow_provider_banksync.sandbox.plans import JobRules, Planner
 from airflow_provider_banksync.sandbox.ratelimit import RateLimit, RateLimiter, Traffic
 from airflow_provider_banksync.sandbox.seed import Seed
 from airflow_provider_banksync.sandbox.world import World
@@ -60,7 +61,8 @@ class BankSyncSandbox:
     :param now: where the sandbox's clock starts (aware); the real time by default.
     :param rate_limit: how many requests a key may send in a minute, or a ``RateLimit``; None for no limit.
     :param transactions_per_day: how many each account has on average; None for what a small business has, about one.
-    :param rows_per_sync: how many transactions come to each account of a feed when a sync of it completes.
+    :param rows_per_sync: how many transactions come to each account of a transactions feed when a sync of it that was
+        started through the API completes.
     :param drift: answer the way the live API has been seen to differ from its documentation: other forms of balances
         and of ``connectionStatus``, unknown fields, unknown sources.
     :param block_default_user_agents: answer like Cloudflare to who does not name itself: 403, error 1010.
@@ -110,7 +112,8 @@ class BankSyncSandbox:
         rules, odd = JobRules(job_seconds, row_error_share, failure_share), Drift(root, on=drift)
         ledger = Ledger(root, transactions_per_day)
         self._live = LiveWorld(self.world, self.clock)
-        self._jobs = Jobs(root, self.clock, rules, self._live, odd)
+        planner = Planner(root, rules, self._live, ledger)
+        self._jobs = Jobs(root, self.clock, planner, self._live, odd, rows_per_sync)
         self._arrivals = Arrivals(root, self.clock, ledger, rows_per_sync)
         self._backend = Backend(
             self._live, self.clock, self._jobs, Pager(root, ledger, page_size), self._arrivals, odd
@@ -233,16 +236,20 @@ class BankSyncSandbox:
     def break_bank(self, bank_id: str) -> None:
         """Let a bank want a new sign-in from now on: reading its accounts is a 503, syncing them fails."""
         self._live.set_broken(bank_id, True)
+        self._backend.look_again()
 
     def mend_bank(self, bank_id: str) -> None:
         """Let a bank be signed in to again, from now on."""
         self._live.set_broken(bank_id, False)
+        self._backend.look_again()
 
     def delete_portal(self, portal_id: str) -> None:
         """Delete a client portal: it is no longer listed, and addressing it is a 404 from now on."""
         portal = next((each for each in self.world.portals if each.id == portal_id), None)
         if portal is None:
             raise SandboxError(f"there is no live portal {portal_id!r}; sandbox.portals lists them")
+        for feed in self._live.feeds(portal):
+            self._backend.end_jobs(feed)
         self.world.delete_portal(portal)
 
     def finish_link(self, link_token: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from datetime import date, datetime, timezone
 from decimal import Decimal
@@ -63,14 +64,62 @@ def test_a_cursor_finds_what_was_added_however_it_is_dated(till):
         sandbox.add_transaction(account["id"], 5, day=day)
         for day in (date(2026, 3, 4), date(2024, 2, 29), date(2001, 1, 1), None)
     ]
-    assert rows_of(client, account, cursor=cursor)[0] == []  # the same millisecond: the clock stands still
+    news, after = rows_of(client, account, cursor=cursor)  # though it is still the same millisecond
+    assert [row["id"] for row in news] == [made[2], made[1], made[0], made[3]]
+    assert rows_of(client, account, cursor=after)[0] == []
     sandbox.clock.advance(0.001)
+    assert rows_of(client, account, cursor=after)[0] == []
+    assert [row["id"] for row in rows_of(client, account, cursor=cursor)[0]] == [row["id"] for row in news]
     made.append(sandbox.add_transaction(account["id"], 5, day=date(2024, 2, 29)))
-    news, cursor = rows_of(client, account, cursor=cursor)
+    news, after = rows_of(client, account, cursor=after)
     assert [row["id"] for row in news] == made[-1:]
-    assert rows_of(client, account, cursor=cursor)[0] == []
+    assert rows_of(client, account, cursor=after)[0] == []
     old, _ = rows_of(client, account, **{"from": "2001-01-01", "to": "2024-02-29"})
     assert {made[1], made[2], made[4]} <= {row["id"] for row in old}
+
+
+WINDOW = {"from": "2025-06-01", "to": "2025-09-30"}
+
+
+@pytest.mark.parametrize("size", [1, 20, 37])
+@pytest.mark.parametrize("day", [None, date(2025, 6, 1), date(2025, 8, 15), date(2025, 9, 30)], ids=str)
+def test_what_is_added_between_two_pages_moves_none_of_them(till, size, day):
+    sandbox, client, account = till(page_size=size, transactions_per_day=0.3 if size == 1 else None)
+    whole, _ = rows_of(client, account, **WINDOW)
+    path, rows, query = account["links"]["transactions"], [], dict(WINDOW)
+    for number in range(1_000):
+        body = client.get(path, params=query).json(parse_float=Decimal)
+        rows += body["data"]
+        query = {"cursor": body["meta"]["cursor"]}
+        if not body["meta"]["hasMore"]:
+            break
+        if number in {1, 3}:
+            sandbox.add_transaction(account["id"], "-1.00", day=day)
+    assert len(whole) > 3 * size
+    assert rows == whole
+    news, _ = rows_of(client, account, **query)
+    assert [row["description"] for row in news] == ["Added by a test"] * 2
+
+
+def test_a_sync_between_two_pages_moves_none_of_them(till):
+    sandbox, client, account = till(page_size=20, rows_per_sync=2, job_seconds=(1, 1))
+    feed = next(row for row in client.data("/v1/feeds") if row["dataType"] == "transactions")
+    whole, _ = rows_of(client, account, **WINDOW)
+    first = client.get(account["links"]["transactions"], params=WINDOW).json(parse_float=Decimal)
+    client.post(f"/v1/feeds/{feed['id']}/sync")
+    sandbox.clock.advance(5)
+    rest, _ = rows_of(client, account, cursor=first["meta"]["cursor"])
+    assert first["data"] + rest == whole
+
+
+def test_a_row_of_the_first_day_of_the_calendar_holds_nobody_up(till):
+    sandbox, client, account = till()
+    _, cursor = rows_of(client, account)
+    made = sandbox.add_transaction(account["id"], 1, day=date(1, 1, 1))
+    began = time.monotonic()
+    news, _ = rows_of(client, account, cursor=cursor)
+    assert [row["id"] for row in news] == [made]
+    assert time.monotonic() - began < 1
 
 
 def test_an_added_pending_row_settles_under_another_id(till):
@@ -171,6 +220,37 @@ def test_a_bank_that_was_broken_from_the_start_can_be_mended(fresh, client_of):
     assert mended["connectionStatus"] == {"status": "connected"}
     account = client.data(f"/v1/banks/{bank['id']}/accounts", workspace=bank["workspaceId"])[0]
     assert client.get(account["links"]["balances"], workspace=bank["workspaceId"]).status_code == 200
+
+
+def test_the_older_jobs_of_a_bank_that_was_broken_from_the_start_completed(fresh, client_of):
+    sandbox = fresh(portals=1, broken_banks=1)
+    client, portal = client_of(sandbox), sandbox.portals[0][0]
+    bank = next(
+        row
+        for row in client.data("/v1/banks", workspace=portal)
+        if row["connectionStatus"]["status"] == "error"
+    )
+    feed = next(
+        row
+        for row in client.data("/v1/feeds", workspace=portal)
+        if row["schedule"]["frequency"] == "daily"
+        and bank["id"] in {account["bankId"] for account in row["sourceConfig"]["accounts"]}
+    )
+    jobs = client.data(f"/v1/feeds/{feed['id']}/jobs?limit=99", workspace=portal)
+    statuses = {job["createdAt"][:10]: job["status"] for job in jobs}
+    assert [statuses[f"2026-03-0{day}"] for day in (4, 3, 2)] == ["failed"] * 3
+    assert {status for day, status in statuses.items() if day <= "2026-03-01"} == {"completed"}
+
+
+def test_a_clock_far_ahead_does_not_hold_anybody_up(daily):
+    sandbox, client, feed = daily()
+    sandbox.clock.move_to(datetime(2099, 12, 31, tzinfo=timezone.utc))
+    began = time.monotonic()
+    assert client.get(f"/v1/feeds/{feed['id']}/jobs/nope").status_code == 404
+    newest = client.data(f"/v1/feeds/{feed['id']}/jobs?limit=999")
+    assert time.monotonic() - began < 1
+    assert len(newest) > 390
+    assert newest[0]["createdAt"] > "2099-12-30"
 
 
 def scheduled(client, feed, after):
@@ -290,6 +370,8 @@ def test_drift_shows_both_forms_and_fields_that_nobody_documented(fresh, client_
                 forms["documented" if "current" in balance else "seen"] += 1
                 assert balance.get("current", balance.get("amount")) == account["balance"]
                 assert (balance["accountId"], balance["currency"]) == (account["id"], account["currency"])
+                if "pendingBalance" in balance:
+                    assert balance["pendingBalance"] == account["balance"] - account["availableBalance"]
     assert min(forms.values()) >= 1
     assert set(forms) >= {"status connected False", "status status False", "documented", "seen"}
     assert sources & set(SOURCES)

@@ -79,8 +79,9 @@ def test_a_clock_that_runs_stops_at_the_end_of_time(fresh, client_of):
     sandbox = fresh(
         portals=0, now=datetime(2099, 12, 31, 23, 59, 59, tzinfo=timezone.utc), time_scale=1_000_000
     )
-    while sandbox.clock.now().year < 2100:
-        pass
+    for _ in range(1_000_000):
+        if sandbox.clock.now().year == 2100:
+            break
     assert sandbox.clock.now() == datetime(2100, 1, 1, tzinfo=timezone.utc)
     assert client_of(sandbox).get("/v1/whoami").status_code == 200
 

@@ -99,8 +99,8 @@ def test_what_is_forgotten_is_computed_again_and_is_the_same(fresh, monkeypatch)
     sandbox = fresh(portals=1)
     monkeypatch.setattr("airflow_provider_banksync.sandbox.ledger._ROWS_KEPT", 200)
     account = sandbox.world.accounts(sandbox.world.banks(sandbox.world.parent)[0])[0]
-    now = 1_772_625_600_000
     small, large = Ledger(sandbox.world.seed), Ledger(sandbox.world.seed)
+    now = small.moment(1_772_625_600_000)
     days = range(739_000, 739_600, 7)
     first = [small.stretch(account, day, now) for day in days]
     assert [small.stretch(account, day, now) for day in days] == first

@@ -227,13 +227,35 @@ def test_only_feeds_that_sync_can_be_synced(office, refused, source):
     assert refused(client.post(f"/v1/feeds/{feed}/sync"))[0] == 400
 
 
-def test_a_feed_without_a_destination_or_without_accounts_can_be_synced(office):
+def test_a_sync_of_a_feed_without_a_destination_or_without_accounts_fails(office):
     sandbox, client = office
     for changes in ({"destinationConfig": None}, {"sourceConfig": None}):
         feed = client.post("/v1/feeds", json=feed_body(client, **changes)).json()["data"]["id"]
         assert client.post(f"/v1/feeds/{feed}/sync").status_code == 201
     sandbox.clock.advance(60)
-    assert [job["status"] for job in sandbox.jobs] == ["completed", "completed"]
+    homeless, empty = sandbox.jobs
+    for job, word in ((homeless, "destination"), (empty, "accounts")):
+        assert (job["status"], job["errorCategory"], job["transactionsWritten"]) == (
+            "failed",
+            "configuration",
+            0,
+        )
+        assert f"The feed has no {word}" in job["errors"][0]["message"]
+    assert homeless["transactionsProcessed"] > empty["transactionsProcessed"] == 0
+
+
+def test_a_feed_that_reads_no_accounts_has_no_scheduled_jobs_either(office):
+    sandbox, client = office
+    for source, data_type in (("extractor", "receipts"), ("upload", "documents"), ("sync", "transactions")):
+        body = {"name": source, "source": source, "dataType": data_type}
+        schedule = {"enabled": True, "frequency": "daily", "timeOfDay": "03:30"}
+        client.post("/v1/feeds", json={**body, "schedule": schedule})
+    sandbox.clock.advance(5 * 86_400)
+    jobs = {
+        feed["name"]: client.data(f"/v1/feeds/{feed['id']}/jobs") for feed in client.data("/v1/feeds")[-3:]
+    }
+    assert (jobs["extractor"], jobs["upload"]) == ([], [])
+    assert {(job["status"], job["transactionsProcessed"]) for job in jobs["sync"]} == {("failed", 0)}
 
 
 WRITES = [
