@@ -142,8 +142,6 @@ class BankSyncFamilySyncOperator(BankSyncTaskMixin, BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """List the feeds, then start and follow their syncs, here or on the triggerer."""
-        from airflow_provider_banksync.api import codec
-
         with permanent_errors_fail():
             deadline = time.time() + self.timeout
             selection = Selection(self).choose()
@@ -172,21 +170,17 @@ class BankSyncFamilySyncOperator(BankSyncTaskMixin, BaseOperator):
                 "fail_on_job_errors": self.fail_on_job_errors,
             }
             if feeds and self.deferrable:
-                self._defer(feeds, settings, codec.dumps(rows).decode())
+                self._defer(feeds, settings, rows)
             if feeds:
                 rows += self._drive(feeds, settings)
             return self._finish(context, rows)
 
-    def execute_complete(self, context: Context, event: Any, rows: str = "[]") -> dict[str, Any]:
-        """Come back from the triggerer when all have ended.
-
-        :param rows: JSON text: the outcomes that were known before.
-        """
-        from airflow_provider_banksync.api import codec
+    def execute_complete(self, context: Context, event: Any) -> dict[str, Any]:
+        """Come back from the triggerer when all have ended."""
         from airflow_provider_banksync.triggers.family import rows_of_event
 
         with permanent_errors_fail():
-            outcomes = [*codec.loads(rows), *rows_of_event(event)]
+            outcomes = rows_of_event(event)
             if event["status"] == "error":
                 self._tell(outcomes)
                 raise_error(event["error"])
@@ -229,7 +223,7 @@ class BankSyncFamilySyncOperator(BankSyncTaskMixin, BaseOperator):
             raise BankSyncError("the task was killed.")
         return [track.outcome() for track in self._run.tracks]
 
-    def _defer(self, feeds: list[list[Any]], settings: dict[str, Any], rows: str) -> None:
+    def _defer(self, feeds: list[list[Any]], settings: dict[str, Any], known: list[dict[str, Any]]) -> None:
         from airflow_provider_banksync.api import codec
         from airflow_provider_banksync.triggers.family import BankSyncFamilyJobsTrigger
 
@@ -238,13 +232,13 @@ class BankSyncFamilySyncOperator(BankSyncTaskMixin, BaseOperator):
         self.defer(
             trigger=BankSyncFamilyJobsTrigger(
                 feeds=codec.dumps(feeds).decode(),
+                known=codec.dumps(known).decode(),
                 banksync_conn_id=self.banksync_conn_id,
                 workspace_id=self.workspace_id or None,
                 cancel_on_kill=self.cancel_on_kill,
                 **settings,
             ),
             method_name="execute_complete",
-            kwargs={"rows": rows},
             timeout=timedelta(seconds=left + DEFERRAL_GRACE + 60 * minutes),
         )
 

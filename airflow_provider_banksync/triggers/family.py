@@ -27,6 +27,7 @@ class BankSyncFamilyJobsTrigger(BaseTrigger):
     with ``error`` the error's ``type`` and ``message``: one that concerns every feed, such as a wrong key.
 
     :param feeds: JSON text: a list of ``[feed_id, workspace_id, name of the portal, name of the feed]``.
+    :param known: JSON text: outcomes that are known already, and come back with the others.
     :param deadline: moment when to give up, in seconds since the epoch.
     :param since: moment when the run began, by BankSync's clock, in seconds since the epoch.
     :param attempt_since: moment when this try of the task began, by the same clock.
@@ -45,6 +46,7 @@ class BankSyncFamilyJobsTrigger(BaseTrigger):
         deadline: float,
         since: float | None,
         attempt_since: float | None,
+        known: str = "[]",
         banksync_conn_id: str = "banksync_default",
         workspace_id: str | None = None,
         from_date: str | None = None,
@@ -59,6 +61,7 @@ class BankSyncFamilyJobsTrigger(BaseTrigger):
     ) -> None:
         super().__init__()
         self.feeds = feeds
+        self.known = known
         self.banksync_conn_id = banksync_conn_id
         self.workspace_id = workspace_id
         self.cancel_on_kill = cancel_on_kill
@@ -83,6 +86,7 @@ class BankSyncFamilyJobsTrigger(BaseTrigger):
             f"{type(self).__module__}.{type(self).__qualname__}",
             {
                 "feeds": self.feeds,
+                "known": self.known,
                 "banksync_conn_id": self.banksync_conn_id,
                 "workspace_id": self.workspace_id,
                 "cancel_on_kill": self.cancel_on_kill,
@@ -104,7 +108,8 @@ class BankSyncFamilyJobsTrigger(BaseTrigger):
                 await crew.drive(run, client)
         except BankSyncError as error:
             event = {"status": "error", "error": error_payload(error)}
-        event["rows"] = codec.dumps([track.outcome() for track in run.tracks]).decode()
+        outcomes = [track.outcome() for track in run.tracks]
+        event["rows"] = codec.dumps([*codec.loads(self.known), *outcomes]).decode()
         yield TriggerEvent(event)
 
     async def on_kill(self) -> None:

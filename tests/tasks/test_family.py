@@ -564,6 +564,7 @@ def test_a_killed_trigger_cancels_what_its_run_started(
 def test_the_trigger_survives_its_stored_form() -> None:
     arguments = {
         "feeds": '[["f", "w", "Client", "Feed"]]',
+        "known": '[{"feed_id": "g"}]',
         "deadline": 12.5,
         "since": 1.5,
         "attempt_since": 2.5,
@@ -628,7 +629,7 @@ def attempt(task: BankSyncFamilySyncOperator, number: int, *, max_tries: int = 2
             return [event.payload async for event in trigger.run()]
 
         (payload,) = asyncio.run(events())
-        run.result = task.execute_complete({"ti": run, **context}, payload, **(caught.kwargs or {}))
+        run.result = task.execute_complete({"ti": run, **context}, payload)
     return run
 
 
