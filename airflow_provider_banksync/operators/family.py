@@ -14,8 +14,6 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_banksync.exceptions import BankSyncConfigError, BankSyncError, BankSyncJobFailedError
-from airflow_provider_banksync.operators.family_feeds import IF_RUNNING, Selection
-from airflow_provider_banksync.operators.family_memory import Memory
 from airflow_provider_banksync.task import (
     BankSyncTaskMixin,
     for_xcom,
@@ -32,6 +30,7 @@ if TYPE_CHECKING:
     from airflow_provider_banksync.api.crew import Crew
     from airflow_provider_banksync.api.family import FamilyRun
 
+IF_RUNNING = ("attach", "wait", "skip", "fail")
 #: Airflow's own timeout of a deferral comes this much (seconds) after the trigger's deadline, and two requests a feed
 #: later: so long may the trigger need to cancel what still runs.
 DEFERRAL_GRACE = 600
@@ -142,6 +141,9 @@ class BankSyncFamilySyncOperator(BankSyncTaskMixin, BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """List the feeds, then start and follow their syncs, here or on the triggerer."""
+        from airflow_provider_banksync.family.memory import Memory
+        from airflow_provider_banksync.family.selection import Selection
+
         with permanent_errors_fail():
             deadline = time.time() + self.timeout
             selection = Selection(self).choose()
@@ -243,6 +245,8 @@ class BankSyncFamilySyncOperator(BankSyncTaskMixin, BaseOperator):
         )
 
     def _finish(self, context: Context, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        from airflow_provider_banksync.family.memory import Memory
+
         self._tell(rows)
         result = for_xcom({row["feed_id"]: {name: row[name] for name in _RESULT} for row in rows})
         failed = [row for row in rows if row["error"] is not None]

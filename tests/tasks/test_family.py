@@ -18,9 +18,9 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, TaskDeferred
 
 from airflow_provider_banksync import exceptions as x
+from airflow_provider_banksync.family.memory import KEY
 from airflow_provider_banksync.hooks.banksync import BankSyncHook
 from airflow_provider_banksync.operators.family import DEFERRAL_GRACE, BankSyncFamilySyncOperator
-from airflow_provider_banksync.operators.family_memory import KEY
 from airflow_provider_banksync.sandbox import Fault
 from airflow_provider_banksync.triggers.family import BankSyncFamilyJobsTrigger, rows_of_event
 from tests.hooks.test_hook import truth

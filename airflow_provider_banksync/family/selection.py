@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 
     from airflow_provider_banksync.operators.family import BankSyncFamilySyncOperator
 
-IF_RUNNING = ("attach", "wait", "skip", "fail")
 DATA_TYPES = (
     "transactions",
     "balances",
