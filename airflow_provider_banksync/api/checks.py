@@ -7,6 +7,7 @@ from datetime import date, timedelta
 from urllib.parse import quote
 
 from airflow_provider_banksync.api import codec
+from airflow_provider_banksync.api.redaction import scrub
 from airflow_provider_banksync.exceptions import BankSyncConfigError
 
 SCOPES = ("self", "family")
@@ -23,7 +24,7 @@ def check_workspace_id(workspace_id: object) -> str:
     """
     if not is_header_value(workspace_id) or workspace_id == "None":
         raise BankSyncConfigError(
-            f"workspace_id must be a BankSync workspace id, not {workspace_id!r}.",
+            f"workspace_id must be a BankSync workspace id, not {scrub(workspace_id)!r}.",
             hint="Copy it from the app's workspace settings, or from hook.list_portals(). If it is a template or an "
             "XCom, look at what that gave.",
         )

@@ -252,7 +252,9 @@ def _text(extra: Mapping[str, Any], name: str) -> str | None:
 def _choice(extra: Mapping[str, Any], name: str, choices: tuple[str, ...]) -> str:
     value = _text(extra, name) or choices[0]
     if value not in choices:
-        raise BankSyncConfigError(f"{name} in the field Extra must be {' or '.join(choices)}, not {value!r}.")
+        raise BankSyncConfigError(
+            f"{name} in the field Extra must be {' or '.join(choices)}, not {scrub(value)!r}."
+        )
     return value
 
 
@@ -269,7 +271,7 @@ def _number(
     if isinstance(value, bool) or not least <= number <= most or (whole and not number.is_integer()):
         kind = "a whole number" if whole else "a number"
         raise BankSyncConfigError(
-            f"{name} in the field Extra must be {kind} from {least:g} to {most:g}, not {value!r}."
+            f"{name} in the field Extra must be {kind} from {least:g} to {most:g}, not {scrub(value)!r}."
         )
     return number
 

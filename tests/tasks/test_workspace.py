@@ -1,0 +1,59 @@
+"""A task's workspace: what a template leaves empty is an error, and never the parent."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.providers.common.compat.sdk import DAG, AirflowFailException
+
+from airflow_provider_banksync.operators.listing import BankSyncListOperator
+from tests.hooks.test_hook import truth
+from tests.tasks.conftest import run_task
+
+if TYPE_CHECKING:
+    from airflow_provider_banksync.sandbox import BankSyncSandbox
+
+pytestmark = pytest.mark.banksync_sandbox(portals=2, time_scale=0)
+
+
+def rendered(value: Any, *, native: bool, mapped: bool = False, **context: Any) -> Any:
+    """The operator as it is when it runs."""
+    dag = DAG("d", start_date=datetime(2026, 1, 1, tzinfo=timezone.utc), schedule=None)
+    dag.render_template_as_native_obj = native
+    operator = BankSyncListOperator(task_id="t", dag=dag, resource="feeds", workspace_id=value)
+    if mapped:  # what a mapped operator does with each of its tasks
+        operator._do_render_template_fields(
+            operator, operator.template_fields, context, dag.get_template_env(), set()
+        )
+    else:
+        operator.render_template_fields(context)
+    return operator
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+@pytest.mark.parametrize("native", [False, True])
+@pytest.mark.parametrize(
+    ("template", "where"), [("{{ where }}", None), ("{{ where }}", ""), ("", None), ("{{ where }}", " ")]
+)
+def test_an_empty_workspace_is_an_error(
+    banksync_sandbox: BankSyncSandbox, template: str, where: Any, native: bool, mapped: bool
+) -> None:
+    operator = rendered(template, native=native, mapped=mapped, where=where)
+    with pytest.raises(AirflowFailException, match="workspace_id"):
+        run_task(operator)
+    assert banksync_sandbox.requests == []
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_none_is_the_connections_workspace(banksync_sandbox: BankSyncSandbox, native: bool) -> None:
+    found = run_task(rendered(None, native=native)).result
+    assert [row["id"] for row in found] == [row["id"] for row in truth(banksync_sandbox, "/v1/feeds")]
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_a_template_names_a_portal(banksync_sandbox: BankSyncSandbox, native: bool) -> None:
+    portal, _ = banksync_sandbox.portals[0]
+    found = run_task(rendered("{{ where }}", native=native, where=portal)).result
+    assert [row["id"] for row in found] == [row["id"] for row in truth(banksync_sandbox, "/v1/feeds", portal)]
