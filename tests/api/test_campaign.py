@@ -32,8 +32,8 @@ CASES = 1500
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20)
 values = st.recursive(
     scalars,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
-    max_leaves=8,
+    lambda inner: st.lists(inner, max_size=40) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=40,
 )
 envelopes = st.fixed_dictionaries(
     {"success": st.sampled_from([True, True, False, "true", None])},
@@ -50,6 +50,10 @@ bodies = st.one_of(
     envelopes.map(lambda envelope: json.dumps(envelope).encode()[:-3]),
     envelopes.map(lambda envelope: json.dumps(envelope, ensure_ascii=False).encode("utf-16")),
     st.binary(max_size=200),
+    envelopes.map(lambda envelope: json.dumps(envelope).replace("a", "\\ud83d").encode()),
+    st.just(
+        json.dumps({"success": False, "error": "1" * 12_000 + "a", "errors": ["2" * 999] * 999}).encode()
+    ),
     st.just(b"<html>" + b"x" * 900 + b"</html>"),
     st.just(b'{"success": true, "data": ' + b"[" * 3_000),
     st.just(b'{"success": true, "data": {"n": 1e999999, "m": -0.0, "k": 1' + b"0" * 400 + b"}}"),
@@ -158,7 +162,7 @@ def test_a_result_or_one_of_our_errors(
         return
     assert KEY not in str(error)
     assert "<html" not in str(error)
-    assert len(str(error)) < 2000
+    assert len(str(error)) < 8000
     assert error.method == call.request.method
     assert not (error.permanent and error.transient)
 

@@ -155,6 +155,27 @@ def test_nobody_there(face: Face, config: ClientConfig) -> None:
     assert len(face.waits) == 1
 
 
+def test_nobody_answers_the_call(face: Face, config: ClientConfig) -> None:
+    """A connection that is not accepted carried no request."""
+    import socket
+    from contextlib import ExitStack, closing
+    from dataclasses import replace
+
+    with ExitStack() as open_ones:
+        listener = open_ones.enter_context(closing(socket.socket()))
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(3):  # fill the queue of those who wait to be accepted
+            waiting = open_ones.enter_context(closing(socket.socket()))
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        busy = replace(config, base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=0.2)
+        with pytest.raises(x.BankSyncConnectionError, match="could not connect") as caught:
+            face.run(busy, endpoints.trigger_sync("f"))
+    assert not caught.value.ambiguous
+    assert len(face.waits) == 3
+
+
 # --- a sync is never started twice ---
 
 
@@ -410,8 +431,12 @@ def test_credentials_of_the_machine_stay_out(
 
 
 def test_cookies_are_not_kept(face: Face, server: ScriptedServer, config: ClientConfig) -> None:
+    from dataclasses import replace
+
     server.script = [reply(500, FAILED, Set_Cookie="session=1; Path=/"), ok([])]
-    face.run(config, endpoints.list_feeds())
+    # By name: aiohttp itself keeps no cookies of an address.
+    by_name = replace(config, base_url=server.url.replace("127.0.0.1", "localhost"))
+    face.run(by_name, endpoints.list_feeds())
     assert "cookie" not in server.seen[1].headers
 
 

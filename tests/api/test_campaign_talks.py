@@ -1,0 +1,144 @@
+"""Whatever a server sends in the middle of a conversation, through both clients: a result, or one of our errors."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from airflow_provider_banksync.api import conversations, endpoints, jobs
+from airflow_provider_banksync.api.budget import RateBudget
+from airflow_provider_banksync.api.config import ClientConfig
+from airflow_provider_banksync.exceptions import BankSyncError
+from tests.api.conftest import KEY, RESET, Face, ScriptedServer, reply
+from tests.contract.calls import FEED
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+CASES = 250
+FIELDS = (
+    *("portal", "status", "type", "createdAt", "startedAt", "startDate", "endDate", "completedAt", "errors"),
+    *("errorCategory", "name", "parentWorkspaceId", "transactionsProcessed", "transactionsWritten"),
+)
+
+
+def ended(job: Any) -> Any:
+    return jobs.check_outcome(job, fail_on_job_errors=True)
+
+
+def waiting() -> Any:
+    polling = conversations.Polling(5, 20, 0.0, lambda: 1.0, lambda: 0.5)
+    return ended((yield from conversations.wait_for_job("f", "j", polling)))
+
+
+TALKS: dict[str, Callable[[], Any]] = {
+    "sync": lambda: conversations.trigger_sync("f"),
+    "sync of days": lambda: conversations.trigger_sync("f", "2026-01-01", "2026-01-31"),
+    "create": lambda: conversations.create(
+        endpoints.create_feed({**FEED, "name": "a"}), endpoints.list_feeds(), name="a"
+    ),
+    "delete": lambda: conversations.delete(endpoints.delete_feed("f")),
+    "cancel": lambda: conversations.cancel_job("f", "j"),
+    "wait": waiting,
+    "portals": conversations.list_portals,
+    "accounts": lambda: conversations.list_accounts([{"id": "b", "workspaceId": "w"}, {"id": "c"}]),
+    "jobs": lambda: conversations.list_family_jobs(internal=False),
+    "all jobs": lambda: conversations.list_family_jobs(internal=True),
+}
+
+words = st.sampled_from(
+    [
+        "",
+        "a",
+        "w",
+        "queued",
+        "completed",
+        "cancelled",
+        "manual",
+        "2026-01-01",
+        "2026-01-01T00:00:00Z",
+        "é🥐",
+        ".",
+    ]
+)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | words,
+    lambda inner: st.lists(inner, max_size=40) | st.dictionaries(words, inner, max_size=3),
+    max_leaves=40,
+)
+odd = st.sampled_from([[], {}, ["x"], 5, None])
+rows = st.fixed_dictionaries(
+    {"id": st.just("1") | words, "workspaceId": st.just("w") | words},
+    optional=dict.fromkeys(FIELDS, words | values)
+    | {"portal": st.none() | st.just({"id": "w", "name": "n"}) | values},
+)
+answers = st.one_of(
+    st.just(RESET),
+    st.builds(
+        lambda status, error, errors: reply(status, {"success": False, "error": error, "errors": errors}),
+        st.sampled_from([400, 401, 403, 404, 409, 409, 422, 429, 500, 502, 503]),
+        words | values,
+        values,
+    ),
+    st.builds(
+        lambda data, date: reply(201, {"success": True, "data": data}, **date),
+        rows | rows | st.lists(rows, max_size=30) | values,
+        st.sampled_from([{}, {"Date": "Thu, 01 Jan 2026 00:00:00 GMT"}, {"Date": "soon"}]),
+    ),
+    st.just(reply(200, b'{"success": true, "data": [{"id": "caf\\ud83d"}]}')),
+)
+
+
+@pytest.fixture(scope="module")
+def hostile() -> Iterator[ScriptedServer]:
+    server = ScriptedServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_waiting() -> Iterator[None]:
+    async def nap(_: float) -> None:
+        pass
+
+    with pytest.MonkeyPatch.context() as patch:
+        for client, pause in (("client", lambda _: None), ("aio", nap)):
+            patch.setattr(f"airflow_provider_banksync.api.{client}.budget_for", lambda _: RateBudget(10))
+            patch.setattr(f"airflow_provider_banksync.api.{client}.pause", pause)
+        yield
+
+
+@pytest.mark.parametrize("kind", ["requests", "aiohttp"])
+@settings(
+    max_examples=CASES,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+@given(talk=st.sampled_from(sorted(TALKS)), script=st.lists(answers, min_size=1, max_size=6))
+def test_a_conversation_ends_in_a_result_or_one_of_our_errors(
+    hostile: ScriptedServer, kind: str, talk: str, script: list[Any]
+) -> None:
+    config = ClientConfig(
+        secret=KEY, base_url=hostile.url, timeout=1.0, max_retries=0, internal=talk == "all jobs"
+    )
+    hostile.script, hostile.seen = list(script), []
+    began = time.monotonic()
+    value: Any = None
+    error: BankSyncError | None = None
+    try:
+        value = Face(kind, [], RateBudget(10)).run(config, TALKS[talk]())
+    except BankSyncError as caught:
+        error = caught
+    assert time.monotonic() - began < 10
+    assert sum(seen.method != "GET" for seen in hostile.seen) <= conversations.WRITE_ATTEMPTS
+    if error is None:
+        assert value is None or isinstance(value, (dict, list))
+        return
+    assert KEY not in str(error)
+    assert len(str(error)) < 12_000
+    assert not (error.permanent and error.transient)
