@@ -74,10 +74,12 @@ odd = st.sampled_from([[], {}, ["x"], 5, None])
 rows = st.fixed_dictionaries(
     {"id": st.just("1") | words, "workspaceId": st.just("w") | words},
     optional=dict.fromkeys(FIELDS, words | values)
-    | {"portal": st.none() | st.just({"id": "w", "name": "n"}) | values},
+    | {"status": words | odd, "portal": st.none() | st.just({"id": "w", "name": "n"}) | values},
 )
+dates = st.sampled_from([{}, {"Date": "Thu, 01 Jan 2026 00:00:00 GMT"}, {"Date": "soon"}])
 answers = st.one_of(
     st.just(RESET),
+    st.builds(lambda row, date: reply(200, {"success": True, "data": row}, **date), rows, dates),
     st.builds(
         lambda status, error, errors: reply(status, {"success": False, "error": error, "errors": errors}),
         st.sampled_from([400, 401, 403, 404, 409, 409, 422, 429, 500, 502, 503]),
@@ -86,8 +88,8 @@ answers = st.one_of(
     ),
     st.builds(
         lambda data, date: reply(201, {"success": True, "data": data}, **date),
-        rows | rows | st.lists(rows, max_size=30) | values,
-        st.sampled_from([{}, {"Date": "Thu, 01 Jan 2026 00:00:00 GMT"}, {"Date": "soon"}]),
+        st.lists(rows, max_size=30) | values,
+        dates,
     ),
     st.just(reply(200, b'{"success": true, "data": [{"id": "caf\\ud83d"}]}')),
 )
