@@ -34,13 +34,10 @@ if TYPE_CHECKING:
 _R = TypeVar("_R")
 _CONNECT_TIMEOUT = 10.0
 _CHUNK = 64 * 1024
-#: These are raised before the request has left, so it did no work. A failed TLS handshake is one of them.
-_NOT_SENT = (requests.exceptions.ConnectTimeout, requests.exceptions.ProxyError, requests.exceptions.SSLError)
-
-#: OpenSSL's reason, which requests and urllib3 wrap twice and keep in the text.
+#: These are raised before the request has left, so it did no work.
+_NOT_SENT = (requests.exceptions.ConnectTimeout, requests.exceptions.ProxyError)
+#: OpenSSL's reason, which requests and urllib3 wrap twice and keep in the text. Other failures of TLS may come later.
 _UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"
-
-
 #: The words of these quote what came from the server.
 _QUOTING = (http.client.HTTPException, urllib3.exceptions.DecodeError, urllib3.exceptions.ProtocolError)
 
@@ -177,7 +174,7 @@ def _connection_error(
         request,
         config,
         sent=sent,
-        certificate=isinstance(error, requests.exceptions.SSLError) and _UNTRUSTED in str(error),
+        certificate=_untrusted(error),
         quotes=quotes,
     )
 
@@ -197,6 +194,10 @@ def _never_connected(error: BaseException) -> bool:
 
     NewConnectionError covers refused, unreachable, and unknown names.
     """
-    return isinstance(error, _NOT_SENT) or any(
-        isinstance(inner, urllib3.exceptions.NewConnectionError) for inner in _inside(error)
-    )
+    if isinstance(error, _NOT_SENT) or _untrusted(error):
+        return True
+    return any(isinstance(inner, urllib3.exceptions.NewConnectionError) for inner in _inside(error))
+
+
+def _untrusted(error: BaseException) -> bool:
+    return isinstance(error, requests.exceptions.SSLError) and _UNTRUSTED in str(error)

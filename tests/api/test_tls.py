@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import socket
 import ssl
 import subprocess
+import threading
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -113,3 +117,31 @@ def test_plain_http_to_a_tls_port(face: Face, server: ScriptedServer) -> None:
     plain = replace(config_for(server, True), base_url=server.url.replace("https", "http"))
     with pytest.raises(x.BankSyncConnectionError):
         face.run(plain, endpoints.list_feeds())
+
+
+def test_what_breaks_after_the_handshake_may_have_done_its_work(
+    face: Face, authority: trustme.CA, bundle: Path
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    requests: list[bytes] = []
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+
+        def serve() -> None:
+            while True:
+                try:
+                    plain, _ = listener.accept()
+                except OSError:
+                    return
+                below = socket.socket(fileno=os.dup(plain.fileno()))
+                with below, context.wrap_socket(plain, server_side=True) as connection:
+                    requests.append(connection.recv(65536))
+                    below.sendall(b"this is not TLS, and no answer either")
+
+        threading.Thread(target=serve, daemon=True).start()
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}"
+        config = ClientConfig(secret=KEY, base_url=url, timeout=2, max_retries=2, verify=str(bundle))
+        with pytest.raises(x.BankSyncConnectionError) as caught:
+            face.run(config, endpoints.trigger_sync("f"))
+    assert caught.value.ambiguous
+    assert len(requests) == 1, "a sync that may have begun is not simply sent again"
