@@ -1,4 +1,7 @@
-"""What an argument must be. Told before anything is sent, by the argument's name."""
+"""What an argument must be. Told before anything is sent, by the argument's name.
+
+Light: what DAG files load uses some of it.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,6 @@ import re
 from datetime import date, timedelta
 from urllib.parse import quote
 
-from airflow_provider_banksync.api import codec
-from airflow_provider_banksync.api.redaction import scrub
 from airflow_provider_banksync.exceptions import BankSyncConfigError
 
 SCOPES = ("self", "family")
@@ -23,6 +24,8 @@ def check_workspace_id(workspace_id: object) -> str:
     :raises BankSyncConfigError: when it is empty or holds spaces, control or non-ASCII characters.
     """
     if not is_header_value(workspace_id) or workspace_id == "None":
+        from airflow_provider_banksync.api.redaction import scrub
+
         raise BankSyncConfigError(
             f"workspace_id must be a BankSync workspace id, not {scrub(workspace_id)!r}.",
             hint="Copy it from the app's workspace settings, or from hook.list_portals(). If it is a template or an "
@@ -107,6 +110,8 @@ def json_body(body: object) -> bytes:
 
     :raises BankSyncConfigError: when they are none, or hold what JSON cannot.
     """
+    from airflow_provider_banksync.api import codec
+
     if not isinstance(body, dict) or not body:
         raise BankSyncConfigError(f"body must be a dict with the fields to write, not {body!r}.")
     try:

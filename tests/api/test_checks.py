@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_banksync import exceptions as x
-from airflow_provider_banksync.api import checks, conversations, endpoints
+from airflow_provider_banksync.api import conversations, endpoints
+from airflow_provider_banksync.api.checks import seconds
 from airflow_provider_banksync.api.jobs import JobStatus
 from tests.api.conftest import Face, ScriptedServer, ok
 
@@ -82,9 +83,9 @@ def test_a_walk_is_refused_before_its_first_request(
 @pytest.mark.parametrize("value", [None, "5", float("nan"), float("inf"), -1, True, [1]])
 def test_what_is_no_time(value: Any) -> None:
     with pytest.raises(x.BankSyncConfigError, match="timeout must be a number of seconds"):
-        checks.seconds("timeout", value)
+        seconds("timeout", value)
 
 
 def test_times() -> None:
-    assert checks.seconds("timeout", timedelta(minutes=2)) == 120.0
-    assert checks.seconds("timeout", 0) == 0.0
+    assert seconds("timeout", timedelta(minutes=2)) == 120.0
+    assert seconds("timeout", 0) == 0.0

@@ -20,6 +20,7 @@ except ImportError:
     from airflow.hooks.base import BaseHook
     from airflow.models.baseoperator import BaseOperator
     from airflow.sensors.base import BaseSensorOperator
+import airflow.triggers.base  # Airflow's own, too, though in no SDK
 before = set(sys.modules)
 import airflow_provider_banksync as ours
 for room in ("operators", "sensors", "triggers", "transfers"):
