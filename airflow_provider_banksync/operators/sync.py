@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ from airflow_provider_banksync.exceptions import (
     BankSyncError,
     BankSyncJobTimeoutError,
 )
+from airflow_provider_banksync.limits import Limit
 from airflow_provider_banksync.task import (
     BankSyncTaskMixin,
     for_xcom,
@@ -41,25 +41,10 @@ IF_RUNNING = ("attach", "wait", "skip", "fail")
 #: Airflow's own timeout of a deferral comes this much (seconds) after the trigger's deadline, so that the trigger has
 #: the time for a last look and the task hears what the job was doing.
 DEFERRAL_GRACE = 600
-#: The trigger of a task with an `execution_timeout` ends this much of it early, but at most so many seconds: Airflow 2
-#: would otherwise end the task before the job is cancelled.
-EARLY_SHARE, EARLY_MOST = 0.1, 5.0
 #: How often a sync is asked for when each time a job runs that has ended when we look for it.
 _STARTS = 5
 #: Seconds before the next time; they grow by as much each time.
 _SETTLE = 1.0
-
-
-@dataclass(frozen=True)
-class Limit:
-    """How long to wait.
-
-    :param deadline: moment when to give up, in seconds since the epoch.
-    :param name: what sets it: ``timeout``, or ``execution_timeout`` (of a deferred task; Airflow sees to the others).
-    """
-
-    deadline: float
-    name: str = "timeout"
 
 
 class BankSyncTriggerSyncOperator(BankSyncTaskMixin, BaseOperator):
@@ -156,7 +141,11 @@ class BankSyncTriggerSyncOperator(BankSyncTaskMixin, BaseOperator):
         """Start or join a sync and wait for it, here or on the triggerer."""
         with permanent_errors_fail():
             from_date, to_date = check_days(self.from_date, self.to_date)
-            limit = self._limit(context)
+            limit = (
+                Limit.of_deferred(context, self.timeout, self.execution_timeout)
+                if self.deferrable
+                else Limit(time.time() + self.timeout)
+            )
             memory = self._memory(context, self._resolve_feed(), from_date, to_date)
             found = memory.recall(self.hook, fail_on_job_errors=self.fail_on_job_errors)
             if found is not None:
@@ -171,9 +160,9 @@ class BankSyncTriggerSyncOperator(BankSyncTaskMixin, BaseOperator):
             try:
                 job_of_event(event)
             except BankSyncJobTimeoutError as error:
-                raise _too_late(error, _limit_of(event)) from error
+                raise Limit.of_event(event).error(error) from error
             memory = self._memory(context, event["feed_id"], *check_days(self.from_date, self.to_date))
-            return self._sync(context, memory, _limit_of(event))
+            return self._sync(context, memory, Limit.of_event(event))
 
     def execute_complete(self, context: Context, event: Any) -> dict[str, Any]:
         """Come back from the triggerer when our job has ended, or the time."""
@@ -185,7 +174,7 @@ class BankSyncTriggerSyncOperator(BankSyncTaskMixin, BaseOperator):
                 job = job_of_event(event)
             except BankSyncJobTimeoutError as error:
                 self._say_cancelled(event["feed_id"], event["job_id"], event.get("cancelled"))
-                raise _too_late(error, _limit_of(event)) from error
+                raise Limit.of_event(event).error(error) from error
             return self._finish(job)
 
     def on_kill(self) -> None:
@@ -194,18 +183,6 @@ class BankSyncTriggerSyncOperator(BankSyncTaskMixin, BaseOperator):
         if self._ours is not None and self.cancel_on_kill:
             feed_id, job_id = self._ours
             self._cancel(feed_id, job_id, "the task was killed", self.hook.cancel_job_quickly)
-
-    def _limit(self, context: Context) -> Limit:
-        now = time.time()
-        if self.execution_timeout is not None and self.deferrable:
-            # Airflow 3 does not count the time of a deferral, Airflow 2 from the beginning of the try.
-            began = getattr(context["ti"], "start_date", None)
-            whole = self.execution_timeout.total_seconds()
-            early = min(EARLY_SHARE * whole, EARLY_MOST)
-            deadline = (began.timestamp() if began is not None else now) + whole - early
-            if deadline < now + self.timeout:
-                return Limit(deadline, "execution_timeout")
-        return Limit(now + self.timeout)
 
     def _memory(
         self, context: Context, feed_id: str, from_date: str | None, to_date: str | None
@@ -320,19 +297,20 @@ class BankSyncTriggerSyncOperator(BankSyncTaskMixin, BaseOperator):
     def _wait(
         self, feed_id: str, job: dict[str, Any], limit: Limit, method_name: str, *, ours: bool
     ) -> dict[str, Any]:
-        from airflow_provider_banksync.api.jobs import is_ended
+        from airflow_provider_banksync.api.jobs import is_active, is_ended
 
         if is_ended(job):
             return job
         if self.deferrable:
             self._defer(feed_id, job["id"], limit, method_name, ours=ours)
+        show = progress_log(self.log)
         return self.hook.wait_for_job(
             feed_id,
             job["id"],
             max(0.0, limit.deadline - time.time()),
             self.poll_interval,
             max_poll_interval=self.max_poll_interval,
-            on_progress=progress_log(self.log),
+            on_progress=lambda job: show(job) if is_active(job) else None,  # its end is told by _finish
         )
 
     def _defer(self, feed_id: str, job_id: str, limit: Limit, method_name: str, *, ours: bool) -> None:
@@ -400,13 +378,3 @@ class BankSyncTriggerSyncOperator(BankSyncTaskMixin, BaseOperator):
             self.log.info("Cancelled job %s of feed %s: %s.", job_id, feed_id, why)
         elif outcome:
             self.log.warning("Could not cancel job %s of feed %s: %s", job_id, feed_id, outcome)
-
-
-def _limit_of(event: dict[str, Any]) -> Limit:
-    """Return the limit that the task gave its trigger; the trigger of an earlier version told no name."""
-    return Limit(event["deadline"], event.get("limit", "timeout"))
-
-
-def _too_late(error: BankSyncJobTimeoutError, limit: Limit) -> BaseException:
-    """Return what a task raises whose time is up: what Airflow itself raises for a task that has not deferred."""
-    return AirflowTaskTimeout(str(error)) if limit.name == "execution_timeout" else error

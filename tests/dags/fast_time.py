@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any
 from urllib.request import Request, urlopen
 
-from airflow_provider_banksync import durable
+from airflow_provider_banksync import durable, limits
 from airflow_provider_banksync.api import aio, client
 from airflow_provider_banksync.hooks import feeds
 from airflow_provider_banksync.operators import sync
@@ -38,7 +38,7 @@ class FastTime:
 
     def install(self) -> None:
         """Let all our modules wait by this clock."""
-        for module in (durable, client, feeds, sync, job):
+        for module in (durable, limits, client, feeds, sync, job):
             module.time = self  # type: ignore[attr-defined]
         aio.pause = self.pause
 

@@ -45,6 +45,7 @@ CELLS = {
     "timeout": Cell(
         "failed", "cancelled", ("BankSyncJobTimeoutError", "Cancelled job {job}", "took too long")
     ),
+    "too_long": Cell("failed", "cancelled", ("AirflowTaskTimeout", "Cancelled job {job}", "took too long")),
     "killed": Cell("failed", "cancelled", ("Cancelled job {job}", "the task was killed")),
     "missing": Cell("failed", "completed", ("AirflowFailException: BankSyncNotFoundError", "404, not found")),
     "outage": Cell("success", "completed", ("Could not look at job {job}", "502", "Waiting on")),
@@ -122,6 +123,10 @@ def test_it_ends_as_it_should(outcome: tuple[str, Outcome], ending: str) -> None
     job = told.jobs[feed["id"]]
     assert (task["state"], job["status"]) == (cell.state, cell.job), told.log[-6000:]
     assert task["job_id"] == job["id"]
+    if ending == "completed":
+        assert job["startDate"] <= job["endDate"], "of the run's data interval"
+    if ending == "errors":
+        assert job["startDate"] == "2026-01-01"
     if cell.state != "success":
         assert task["result"] is None
     elif ending == "errors":
@@ -133,7 +138,10 @@ def test_it_ends_as_it_should(outcome: tuple[str, Outcome], ending: str) -> None
     lines = [
         line
         for line in told.log.splitlines()
-        if any(word in line for word in (job["id"], feed["id"], "Row 7", "status is new", "Somebody"))
+        if any(
+            word in line
+            for word in (job["id"], feed["id"], "Row 7", "status is new", "Somebody", "TaskTimeout")
+        )
     ]
     for words in cell.says:
         wanted = words.format(job=job["id"], feed=feed["id"], ran=seconds_run(job) or 0)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
-from datetime import datetime, timezone
+import time
+from datetime import date, datetime, timedelta, timezone
 from functools import partial
 from typing import Any
 
@@ -48,6 +49,7 @@ def scene(ending: str, feed: dict[str, str]) -> Scene:
         "unknown_end": [
             (10, partial(fault, "edited", feed, status="archived", completedAt="2026-01-01T00:00:00Z"))
         ],
+        "too_long": [(10, partial(time.sleep, 60))],
         "killed": [(10, partial(os.kill, os.getpid(), signal.SIGTERM))],
         "missing": [(10, partial(fault, "status", feed, code=404))],
         "outage": [(10, partial(fault, "status", feed, code=502, body="html")), (10 + OUTAGE, mend)],
@@ -60,7 +62,13 @@ def begin(ending: str, context: Any) -> None:
     clock.begin(ending, scene(ending, TOLD["feeds"][ending]))
 
 
-MORE: dict[str, dict[str, Any]] = {"strict": {"fail_on_job_errors": True}, "timeout": {"timeout": 60}}
+MORE: dict[str, dict[str, Any]] = {
+    "completed": {"from_date": "{{ data_interval_start | ds }}", "to_date": "{{ data_interval_end | ds }}"},
+    "errors": {"from_date": date(2026, 1, 1)},
+    "strict": {"fail_on_job_errors": True},
+    "timeout": {"timeout": 60},
+    "too_long": {"execution_timeout": timedelta(seconds=4)},
+}
 
 with DAG("banksync_matrix", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=timezone.utc)) as dag:
     for name, feed in TOLD["feeds"].items():
