@@ -14,14 +14,12 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_banksync.api.checks import check_days
-from airflow_provider_banksync.durable import Found, SyncMemory, Wanted
 from airflow_provider_banksync.exceptions import (
     BankSyncConfigError,
     BankSyncConflictError,
     BankSyncError,
     BankSyncJobTimeoutError,
 )
-from airflow_provider_banksync.limits import Limit
 from airflow_provider_banksync.task import (
     BankSyncTaskMixin,
     for_xcom,
@@ -36,6 +34,9 @@ if TYPE_CHECKING:
     from datetime import date
 
     from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_banksync.durable import Found, SyncMemory
+    from airflow_provider_banksync.limits import Limit
 
 IF_RUNNING = ("attach", "wait", "skip", "fail")
 #: Airflow's own timeout of a deferral comes this much (seconds) after the trigger's deadline, so that the trigger has
@@ -139,6 +140,8 @@ class BankSyncTriggerSyncOperator(BankSyncTaskMixin, BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Start or join a sync and wait for it, here or on the triggerer."""
+        from airflow_provider_banksync.limits import Limit
+
         with permanent_errors_fail():
             from_date, to_date = check_days(self.from_date, self.to_date)
             limit = (
@@ -154,6 +157,7 @@ class BankSyncTriggerSyncOperator(BankSyncTaskMixin, BaseOperator):
 
     def execute_after_running(self, context: Context, event: Any) -> dict[str, Any]:
         """Come back from the triggerer when the job that was in the way has ended, however it did: start ours."""
+        from airflow_provider_banksync.limits import Limit
         from airflow_provider_banksync.triggers.job import job_of_event
 
         with permanent_errors_fail():
@@ -166,6 +170,7 @@ class BankSyncTriggerSyncOperator(BankSyncTaskMixin, BaseOperator):
 
     def execute_complete(self, context: Context, event: Any) -> dict[str, Any]:
         """Come back from the triggerer when our job has ended, or the time."""
+        from airflow_provider_banksync.limits import Limit
         from airflow_provider_banksync.triggers.job import job_of_event
 
         self._ours = None  # the trigger has seen to it
@@ -187,6 +192,8 @@ class BankSyncTriggerSyncOperator(BankSyncTaskMixin, BaseOperator):
     def _memory(
         self, context: Context, feed_id: str, from_date: str | None, to_date: str | None
     ) -> SyncMemory:
+        from airflow_provider_banksync.durable import SyncMemory, Wanted
+
         return SyncMemory(
             Wanted(self.banksync_conn_id, self.workspace_id or None, feed_id, from_date, to_date),
             context,
@@ -203,6 +210,8 @@ class BankSyncTriggerSyncOperator(BankSyncTaskMixin, BaseOperator):
         return require_id("id of the feed", feed["id"])
 
     def _sync(self, context: Context, memory: SyncMemory, limit: Limit) -> dict[str, Any]:
+        from airflow_provider_banksync.durable import Found
+
         for attempt in range(_STARTS):
             if attempt:
                 time.sleep(_SETTLE * attempt)
@@ -241,6 +250,8 @@ class BankSyncTriggerSyncOperator(BankSyncTaskMixin, BaseOperator):
 
     def _meet(self, memory: SyncMemory, conflict: BankSyncConflictError, limit: Limit) -> Found | None:
         """Deal with a job that is not ours and runs: join it, or see it out of the way."""
+        from airflow_provider_banksync.durable import Found
+
         memory.refused()
         feed_id = memory.wanted.feed_id
         running = self._running_job(feed_id)
