@@ -9,19 +9,21 @@ VENV ?= .venv
 VERBOSE ?=
 # More arguments for pytest: make test ARGS='-k retry -x'
 ARGS ?=
+# What `make benchmark-waiting` measures ours beside.
+MEASURED_BESIDE := apache-airflow-providers-airbyte==6.2.0
 
 export VERBOSE
 
 PY := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui test kills lint format types build matrix check lock clean
+.PHONY: help setup demo ui test kills lint format types build matrix check benchmark-waiting lock clean
 
 help: ## print this
 	@echo "make setup && make test, or straight away: make demo"
 	@echo
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r name text; do \
-		printf '%-14s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r name text; do \
+		printf '%-24s %s\n' "$$name" "$$text"; done
 	@echo
 	@echo "  PYTHON=python3.12  another interpreter     AIRFLOW=2.11 VENV=.venv-2.11  another Airflow"
 	@echo "  VERBOSE=1          all that is printed      ARGS='-k sync -x'             arguments for pytest"
@@ -63,6 +65,11 @@ matrix: setup ## the tests, but for the slow ones, on every supported Airflow an
 
 check: ## all of the above, as CI does it, with a table at the end
 	@.ci/run
+
+benchmark-waiting: ## what waits do to a triggerer, ours and Airbyte's, in an environment of its own: five minutes
+	@$(MAKE) --no-print-directory setup VENV=.venv-benchmark
+	@.venv-benchmark/bin/python -m pip install -qq -c "requirements/airflow-$(AIRFLOW).txt" $(MEASURED_BESIDE)
+	@.venv-benchmark/bin/python benchmarks/waiting.py $(ARGS)
 
 lock: ## resolve requirements/ anew, to the newest versions
 	@py=$$(scripts/find-python 3.11 3.12 3.13) && "$$py" scripts/lock.py

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 _R = TypeVar("_R")
 _CONNECT_TIMEOUT = 10.0
 _CHUNK = 64 * 1024
+#: How many requests, and answers, of a session are worked on in one step of the loop.
+AT_ONCE = 8
 #: These are raised before the request has left, so it did no work.
 _NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
 #: The words of these quote what came from the server.
@@ -51,10 +53,27 @@ async def pause(seconds: float) -> None:
 
 @dataclass
 class _Shared:
-    """A session, and how often each client has it open."""
+    """A session, how often each client has it open, and what they share besides."""
 
     session: aiohttp.ClientSession
     users: Counter[AsyncClient] = field(default_factory=Counter)
+    _proxies: dict[URL, str | None] = field(default_factory=dict)
+    _turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
+
+    async def turn(self) -> None:
+        """Wait for the next step of the loop, in which only a few others go on.
+
+        A hundred that go on in one step would stop the loop for as long as all of them take.
+        """
+        async with self._turns:
+            await asyncio.sleep(0)
+
+    def proxy(self, url: URL) -> str | None:
+        """Return the proxy for this URL; looked up once for each origin, as that reads the whole environment."""
+        origin = url.origin()
+        if origin not in self._proxies:
+            self._proxies[origin] = proxies.proxy_for(str(url))
+        return self._proxies[origin]
 
 
 #: A session belongs to one event loop; all clients there with the same settings share it, and its open connections.
@@ -78,14 +97,14 @@ class AsyncClient:
         raise TypeError("an AsyncClient holds a key: make it where it is used.")
 
     async def __aenter__(self) -> Self:
-        # In a thread: certificates are read from the disk.
-        context = await asyncio.to_thread(tls.context, self.config.verify)
         loop = asyncio.get_running_loop()
-        _forget_closed_loops()
-        sessions = _shared.setdefault(loop, {})
-        if self._share not in sessions:
-            sessions[self._share] = _Shared(_open_session(self.config, context))
-        sessions[self._share].users[self] += 1
+        if self._share not in _shared.get(loop, {}):
+            # In a thread: certificates are read from the disk.
+            context = await asyncio.to_thread(tls.context, self.config.verify)
+            _forget_closed_loops()
+            if self._share not in _shared.setdefault(loop, {}):  # nobody else was faster
+                _shared[loop][self._share] = _Shared(_open_session(self.config, context))
+        _shared[loop][self._share].users[self] += 1
         return self
 
     async def __aexit__(
@@ -103,12 +122,12 @@ class AsyncClient:
                 del _shared[loop]
             await shared.session.close()
 
-    def _session(self) -> aiohttp.ClientSession:
-        """Return the session of this loop, while this client is open there."""
+    def _open(self) -> _Shared:
+        """Return the session of this loop, and what goes with it, while this client is open there."""
         shared = _shared.get(asyncio.get_running_loop(), {}).get(self._share)
         if shared is None or not shared.users[self]:
             raise BankSyncConfigError("AsyncClient sends only inside 'async with'.")
-        return shared.session
+        return shared
 
     @property
     def _share(self) -> tuple[bool | str, float]:
@@ -121,10 +140,15 @@ class AsyncClient:
         :param patience: seconds after which waiting, for the budget or for a further try, makes no sense.
         :raises BankSyncError: and nothing else.
         """
+        await self._open().turn()  # of many that have slept until now
         settings = retrying.settings(call.request, self.config.max_retries, patience)
-        return await tenacity.AsyncRetrying(sleep=pause, **settings)(
-            self._send_once, call, patience, ticket()
-        )
+        retrier = tenacity.AsyncRetrying(sleep=pause, **settings)
+        try:
+            return await retrier(self._send_once, call, patience, ticket())
+        finally:
+            # What it was about to do refers to itself: only Python's garbage collector would get rid of it, and that
+            # stops the loop, the longer the more objects there are.
+            retrier.iter_state.reset()
 
     async def run(self, conversation: Conversation[_R]) -> _R:
         """Drive a conversation to its end and return its result."""
@@ -149,6 +173,7 @@ class AsyncClient:
         waits = budget.waits(patience, place) if self._in_budget else iter(())
         while (wait := await _off_loop(budget, next, waits, None)) is not None:
             await pause(wait)
+        await self._open().turn()  # of many that the budget lets go at the same moment
         sent = time.monotonic()
         path = self.config.path(call.request.path)
         try:
@@ -163,7 +188,7 @@ class AsyncClient:
         return Reply(value, errors.server_date(response), time.monotonic())
 
     async def _exchange(self, request: Request, path: str) -> Response:
-        session, config = self._session(), self.config
+        shared, config = self._open(), self.config
         headers = config.headers(request.workspace_id)
         if request.body is not None:
             headers["Content-Type"] = "application/json"
@@ -172,14 +197,15 @@ class AsyncClient:
             # Ids are quoted already: yarl would unquote what it takes for needless, so it is told to leave the path
             # alone.
             url = URL(f"{config.base_url}{path}", encoded=True).with_query(dict(request.query))
-            async with session.request(
+            async with shared.session.request(
                 request.method,
                 url,
                 data=request.body,
                 headers=headers,
                 allow_redirects=False,
-                proxy=proxies.proxy_for(str(url)),
+                proxy=shared.proxy(url),
             ) as answer:
+                await shared.turn()  # of many answers that came at once
                 body = bytearray()
                 async for chunk in answer.content.iter_chunked(_CHUNK):
                     body += chunk

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import time
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_banksync.compat import BaseTrigger, TriggerEvent
 from airflow_provider_banksync.task import error_payload, progress_log
+from airflow_provider_banksync.triggers.starting import open_client
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -88,10 +87,6 @@ class BankSyncJobTrigger(BaseTrigger):
         """Wait, and yield the one event."""
         from airflow_provider_banksync.exceptions import BankSyncError, BankSyncJobTimeoutError
 
-        # The first trigger of a triggerer loads the client: in a thread, because that takes longer than the loop may
-        # stand still.
-        await asyncio.to_thread(import_module, "airflow_provider_banksync.hooks.banksync")
-        await asyncio.to_thread(import_module, "airflow_provider_banksync.api.aio")
         try:
             event = self._event("ended", job=await self._wait())
         except BankSyncJobTimeoutError as error:
@@ -121,16 +116,16 @@ class BankSyncJobTrigger(BaseTrigger):
         return True
 
     async def _wait(self) -> dict[str, Any]:
-        from airflow_provider_banksync.api import conversations
-
-        polling = conversations.Polling(
-            interval=self.poll_interval,
-            longest=self.max_poll_interval,
-            deadline=self.deadline,
-            clock=time.time,
-            rng=random.random,
-        )
         async with await self._client() as client:
+            from airflow_provider_banksync.api import conversations
+
+            polling = conversations.Polling(
+                interval=self.poll_interval,
+                longest=self.max_poll_interval,
+                deadline=self.deadline,
+                clock=time.time,
+                rng=random.random,
+            )
             return await client.run(
                 conversations.wait_for_job(
                     self.feed_id, self.job_id, polling, on_progress=progress_log(self.log)
@@ -138,9 +133,7 @@ class BankSyncJobTrigger(BaseTrigger):
             )
 
     async def _client(self) -> AsyncClient:
-        from airflow_provider_banksync.hooks.banksync import BankSyncHook
-
-        return await BankSyncHook(self.banksync_conn_id, workspace_id=self.workspace_id).get_async_conn()
+        return await open_client(self.banksync_conn_id, self.workspace_id)
 
     def _event(self, status: str, *, job: Any = None, **more: Any) -> dict[str, Any]:
         from airflow_provider_banksync.api import codec

@@ -463,11 +463,11 @@ def test_clients_of_one_loop_share_their_connections(server: ScriptedServer, con
     async def main() -> None:
         async with aio.AsyncClient(config) as one:
             async with aio.AsyncClient(replace(config, secret="bsk_other")) as other:
-                assert one._session() is other._session()
-            assert not one._session().closed
-            session = one._session()
+                assert one._open() is other._open()
+            assert not one._open().session.closed
+            session = one._open().session
             async with aio.AsyncClient(replace(config, timeout=9.0)) as apart:
-                assert apart._session() is not session
+                assert apart._open().session is not session
         assert session.closed
         assert not aio._shared
 
