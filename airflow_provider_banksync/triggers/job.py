@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_banksync.compat import BaseTrigger, TriggerEvent
 from airflow_provider_banksync.task import error_payload, progress_log
-from airflow_provider_banksync.triggers.starting import open_client
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -133,6 +132,8 @@ class BankSyncJobTrigger(BaseTrigger):
             )
 
     async def _client(self) -> AsyncClient:
+        from airflow_provider_banksync.async_client import open_client
+
         return await open_client(self.banksync_conn_id, self.workspace_id)
 
     def _event(self, status: str, *, job: Any = None, **more: Any) -> dict[str, Any]:
