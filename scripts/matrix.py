@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from toolbox import ROOT, VERBOSE, Lock, Venv, environment, find_python, say, sc
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from concurrent.futures import Future
     from pathlib import Path
 
 #: Airflow line, Python. Both ends of every range meet; `lowest` is Airflow 2.11.0 with all our lower bounds.
@@ -41,6 +43,9 @@ PAIRS = (
 #: nothing of Airflow (tests/api/test_pure.py): theirs run at the lowest bounds, and on every Python of the newest.
 LEFT_OUT = ("tests/demo",)
 LEFT_OUT_MOSTLY = ("tests/api", "tests/contract", "tests/sandbox")
+
+#: So many pairs run side by side: their tests wait for clocks and sockets more than they compute.
+LANES = 2
 
 #: pytest says so when it collected nothing.
 NO_TESTS = 5
@@ -76,17 +81,21 @@ def main() -> None:
 
 
 def run_all(pairs: list[tuple[str, str]]) -> Iterator[Result]:
-    """Run each pair that can be run here, and account for the others."""
+    """Run each pair that can be run here, a few side by side, and account for the others."""
     runnable = {line for line, python in pairs if find_python(python)}
-    for line, python in pairs:
-        if interpreter := find_python(python):
-            yield run_pair(line, python, interpreter)
-            continue
-        say(f"\n=== Airflow {line} on Python {python}: NOT RUN, no Python {python} on this machine")
-        yield Result(line, python, "NOT RUN", f"no Python {python} found")
-        if line not in runnable:
-            runnable.add(line)
-            yield run_elsewhere(line, python)
+    with ThreadPoolExecutor(LANES) as lanes:
+        waiting: list[Future[Result]] = []
+        for line, python in pairs:
+            if interpreter := find_python(python):
+                waiting.append(lanes.submit(run_pair, line, python, interpreter))
+                continue
+            say(f"\n=== Airflow {line} on Python {python}: NOT RUN, no Python {python} on this machine")
+            yield Result(line, python, "NOT RUN", f"no Python {python} found")
+            if line not in runnable:
+                runnable.add(line)
+                waiting.append(lanes.submit(run_elsewhere, line, python))
+        for result in waiting:
+            yield result.result()
 
 
 def run_elsewhere(line: str, python: str) -> Result:
@@ -105,7 +114,8 @@ def environment_for(line: str, python: str) -> Venv:
 def run_pair(line: str, python: str, interpreter: Path) -> Result:
     """Make the environment if need be, and run the tests in it."""
     venv = environment_for(line, python)
-    say(f"\n=== Airflow {venv.lock.airflow}{' (lowest)' if line == 'lowest' else ''} on Python {python}")
+    name = f"Airflow {venv.lock.airflow}{' (lowest)' if line == 'lowest' else ''} on Python {python}"
+    say(f"=== {name}: begins")
     start = time.monotonic()
     try:
         prepare(venv, interpreter, python)
@@ -114,6 +124,7 @@ def run_pair(line: str, python: str, interpreter: Path) -> Result:
         return Result(line, python, "failed", "the environment could not be made")
     left_out = LEFT_OUT if line in ("lowest", "3.3") else (*LEFT_OUT, *LEFT_OUT_MOSTLY)
     status, summary = run_tests(venv, left_out)
+    say(f"=== {name}: {summary}")
     detail = f"{summary} ({seconds(start)} in all)"
     if status == NO_TESTS:
         detail = "no tests were collected"
@@ -157,7 +168,6 @@ def run_tests(venv: Venv, left_out: tuple[str, ...]) -> tuple[int, str]:
     if status and not VERBOSE:
         say("".join(lines).rstrip())
     summary = next((line.strip(" =\n") for line in reversed(lines) if line.strip()), "no output")
-    say(f"{summary}")
     return status, summary
 
 

@@ -246,6 +246,7 @@ REFUSALS = {
 }
 
 
+@pytest.mark.slow
 @BOTH
 @pytest.mark.parametrize("which", [0, 3], ids=["the-first", "another"])
 @pytest.mark.parametrize("refusal", REFUSALS, ids=str)
@@ -288,6 +289,7 @@ def test_a_wrong_key_stops_all(banksync_sandbox: BankSyncSandbox, deferrable: bo
     assert len(banksync_sandbox.jobs) < len(feeds)
 
 
+@pytest.mark.slow
 @pytest.mark.banksync_sandbox(**{**QUICK, "portals": 2})
 @BOTH
 def test_answers_that_are_lost_start_no_second_job(
@@ -312,6 +314,7 @@ def test_answers_that_are_lost_start_no_second_job(
 # --- a job that runs already ---
 
 
+@pytest.mark.slow
 @pytest.mark.banksync_sandbox(**{**QUICK, "job_seconds": (2, 2.5)})
 @BOTH
 @pytest.mark.parametrize("which", [0, 3], ids=["the-first", "another"])
@@ -352,6 +355,7 @@ def test_where_all_are_running_skip_skips_the_task(banksync_sandbox: BankSyncSan
     assert started(banksync_sandbox) == dict.fromkeys(feeds, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.banksync_sandbox(**{**QUICK, "portals": 6})
 @BOTH
 def test_no_more_than_max_active_run_at_a_time(banksync_sandbox: BankSyncSandbox, deferrable: bool) -> None:
@@ -370,6 +374,7 @@ def test_no_more_than_max_active_run_at_a_time(banksync_sandbox: BankSyncSandbox
 # --- the time is up; the task is killed ---
 
 
+@pytest.mark.slow
 @pytest.mark.banksync_sandbox(**LONG)
 @BOTH
 @pytest.mark.parametrize("cancel", [True, False])
@@ -405,6 +410,7 @@ def test_a_deferral_outlives_the_triggers_deadline(banksync_sandbox: BankSyncSan
     assert run.deferrals[0].timeout.total_seconds() > 90 + DEFERRAL_GRACE
 
 
+@pytest.mark.slow
 @pytest.mark.banksync_sandbox(**{**LONG, "portals": 40})
 @pytest.mark.parametrize("cancel", [True, False])
 def test_a_killed_task_cancels_what_it_started(banksync_sandbox: BankSyncSandbox, cancel: bool) -> None:
@@ -494,6 +500,7 @@ def finish(trigger: BankSyncFamilyJobsTrigger) -> dict[str, dict[str, Any]]:
     return {row["feed_id"]: row for row in rows_of_event(json.loads(json.dumps(payload)))}
 
 
+@pytest.mark.slow
 @pytest.mark.banksync_sandbox(**{**QUICK, "portals": 8})
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.1, 0.5, 1.0])
 def test_a_restarted_trigger_starts_no_feed_twice(banksync_sandbox: BankSyncSandbox, share: float) -> None:
@@ -512,6 +519,7 @@ def test_a_restarted_trigger_starts_no_feed_twice(banksync_sandbox: BankSyncSand
     assert {row["job_id"] for row in rows.values()} == {job["id"] for job in banksync_sandbox.jobs}
 
 
+@pytest.mark.slow
 @pytest.mark.banksync_sandbox(**{**QUICK, "portals": 8})
 def test_a_trigger_that_is_restarted_again_and_again(banksync_sandbox: BankSyncSandbox) -> None:
     feeds = feeds_of(banksync_sandbox)
@@ -527,6 +535,7 @@ def test_a_trigger_that_is_restarted_again_and_again(banksync_sandbox: BankSyncS
     assert started(banksync_sandbox) == dict.fromkeys(feeds, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.banksync_sandbox(**{**QUICK, "job_seconds": (2, 2.5)})
 @pytest.mark.parametrize("rule", ["wait", "skip"])
 def test_a_restart_where_another_job_was_in_the_way_of_the_first(
@@ -543,6 +552,7 @@ def test_a_restart_where_another_job_was_in_the_way_of_the_first(
     assert started(banksync_sandbox) == {**dict.fromkeys(feeds, 1), first: 2}
 
 
+@pytest.mark.slow
 @pytest.mark.banksync_sandbox(**{**LONG, "portals": 8})
 @pytest.mark.parametrize("moved", [False, True], ids=["at-once", "after-a-restart"])
 @pytest.mark.parametrize("cancel", [True, False])
@@ -667,6 +677,7 @@ def test_a_retry_syncs_only_what_failed(
     assert started(banksync_sandbox) == {feed_id: 2 + (feed_id in doomed) for feed_id in feeds}
 
 
+@pytest.mark.slow
 @pytest.mark.banksync_sandbox(**{**QUICK, "job_seconds": (3, 4)})
 @BOTH
 @pytest.mark.parametrize("newest", [True, False], ids=["with-a-store", "by-the-api"])
@@ -707,6 +718,7 @@ def test_the_store_is_written_before_the_first_start(banksync_sandbox: BankSyncS
 # --- many ---
 
 
+@pytest.mark.slow
 @pytest.mark.banksync_sandbox(portals=400, job_seconds=(2, 6), row_error_share=0)
 def test_a_thousand_feeds_in_one_trigger(banksync_sandbox: BankSyncSandbox) -> None:
     feeds = feeds_of(banksync_sandbox)
