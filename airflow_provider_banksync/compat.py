@@ -5,9 +5,21 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from airflow.triggers.base import BaseTrigger, TriggerEvent
+from airflow import __version__
+from airflow.triggers.base import BaseTrigger, StartTriggerArgs, TaskSuccessEvent, TriggerEvent
 
-__all__ = ["BaseTrigger", "TriggerEvent", "amask_secret", "mask_secret"]
+__all__ = [
+    "AIRFLOW",
+    "BaseTrigger",
+    "StartTriggerArgs",
+    "TaskSuccessEvent",
+    "TriggerEvent",
+    "amask_secret",
+    "mask_secret",
+]
+
+#: The running Airflow: (3, 3).
+AIRFLOW = tuple(int(part) for part in __version__.split(".")[:2])
 
 
 def mask_secret(secret: str) -> None:

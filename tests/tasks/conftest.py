@@ -4,11 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any
 
+import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
+
+from airflow_provider_banksync.compat import AIRFLOW
+
+Said = Callable[[], str]
+
+
+@pytest.fixture
+def said(caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]) -> Said:
+    """Give what was logged since the last call: Airflow 2 logs, and 3 writes to the terminal where no task runs."""
+
+    def read() -> str:
+        written = capsys.readouterr().out
+        text = caplog.text + (written if AIRFLOW >= (3,) else "")
+        caplog.clear()
+        return text
+
+    return read
 
 
 @dataclass

@@ -1,0 +1,141 @@
+"""Cancel a job; have a feed learn."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator
+
+from airflow_provider_banksync.exceptions import BankSyncConfigError, BankSyncConflictError
+from airflow_provider_banksync.operators.feeds import BankSyncFeedMixin
+from airflow_provider_banksync.task import (
+    BankSyncTaskMixin,
+    for_xcom,
+    permanent_errors_fail,
+    progress_log,
+    require_id,
+    seconds,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import timedelta
+
+    from airflow.providers.common.compat.sdk import Context
+
+IF_ENDED = ("succeed", "skip", "fail")
+#: Seconds between looks at a job that is being cancelled.
+_POLL, _LONGEST_POLL = 1.0, 10.0
+
+
+class BankSyncCancelJobOperator(BankSyncTaskMixin, BaseOperator):
+    """Cancel a job, and see that it has ended: its feed is then free for the next one.
+
+    Returns the job (a dict) as it ended. A job that is cancelled already, by whomever, is a success in every case: the
+    task may be tried again.
+
+    :param feed_id: feed that the job belongs to (templated).
+    :param job_id: job to cancel (templated).
+    :param banksync_conn_id: connection to use.
+    :param workspace_id: portal that the feed lives in (templated); None: the connection's workspace.
+    :param if_ended: what to do where the job ended before it could be cancelled, well or not. ``succeed``: nothing,
+        there is no job any more, which was the point; the result tells how it ended. ``skip``: skip the task.
+        ``fail``: fail it.
+    :param timeout: seconds to wait for a job that goes on for a while although it was cancelled.
+    """
+
+    template_fields: Sequence[str] = ("feed_id", "job_id", "workspace_id", "banksync_conn_id")
+    ui_color = "#f6e3dc"
+
+    def __init__(
+        self,
+        *,
+        feed_id: str,
+        job_id: str,
+        banksync_conn_id: str = "banksync_default",
+        workspace_id: str | None = None,
+        if_ended: str = "succeed",
+        timeout: float | timedelta = 300,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if if_ended not in IF_ENDED:
+            raise BankSyncConfigError(f"if_ended must be one of {', '.join(IF_ENDED)}, not {if_ended!r}.")
+        self.feed_id = feed_id
+        self.job_id = job_id
+        self.banksync_conn_id = banksync_conn_id
+        self.workspace_id = workspace_id
+        self.if_ended = if_ended
+        self.timeout = seconds("timeout", timeout)
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Cancel, and look how the job ended."""
+        from airflow_provider_banksync.api.jobs import JobStatus, describe, is_ended
+
+        with permanent_errors_fail(BankSyncConflictError):
+            feed_id, job_id = require_id("feed_id", self.feed_id), require_id("job_id", self.job_id)
+            try:
+                job = self.hook.cancel_job(feed_id, job_id)
+            except BankSyncConflictError:
+                job = self.hook.get_job(feed_id, job_id)
+            if not is_ended(job):
+                job = self.hook.wait_for_job(
+                    feed_id,
+                    job_id,
+                    self.timeout,
+                    _POLL,
+                    max_poll_interval=_LONGEST_POLL,
+                    on_progress=progress_log(self.log),
+                )
+            if job.get("status") == JobStatus.CANCELLED:
+                self.log.info("Cancelled: %s.", describe(job))
+            else:
+                self._ended(f"It had ended already: {describe(job)}.")
+        return for_xcom(job)  # type: ignore[no-any-return]  # a dict stays a dict
+
+    def _ended(self, words: str) -> None:
+        if self.if_ended == "skip":
+            raise AirflowSkipException(words)
+        if self.if_ended == "fail":
+            raise BankSyncConflictError(words)
+        self.log.info("%s", words)
+
+
+class BankSyncTriggerLearnOperator(BankSyncFeedMixin, BaseOperator):
+    """Have a feed's memory enrichment learn from what the feed's destination holds now.
+
+    Returns what the API says about it (a dict). BankSync learns in the background, and tells nobody when it is done.
+    Learning twice does no harm: a task whose request got no answer fails for its retries.
+
+    :param feed_id: the feed (templated). Give this or `feed_name`.
+    :param feed_name: name of the feed (templated); must be unique in its workspace.
+    :param banksync_conn_id: connection to use.
+    :param workspace_id: portal that the feed lives in (templated); None: the connection's workspace.
+    """
+
+    template_fields: Sequence[str] = ("feed_id", "feed_name", "workspace_id", "banksync_conn_id")
+    ui_color = "#dcefe6"
+
+    def __init__(
+        self,
+        *,
+        feed_id: str | None = None,
+        feed_name: str | None = None,
+        banksync_conn_id: str = "banksync_default",
+        workspace_id: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self._check_one_feed(feed_id, feed_name)
+        self.feed_id = feed_id
+        self.feed_name = feed_name
+        self.banksync_conn_id = banksync_conn_id
+        self.workspace_id = workspace_id
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Ask for it."""
+        with permanent_errors_fail():
+            feed_id = self._find_feed_id()
+            answer = self.hook.trigger_learn(feed_id)
+            self.log.info("Feed %s learns from its destination.", feed_id)
+            return for_xcom(answer)  # type: ignore[no-any-return]  # a dict stays a dict
