@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_banksync import exceptions
-from airflow_provider_banksync.api.checks import seconds
+from airflow_provider_banksync.api.checks import moment, seconds
 from airflow_provider_banksync.exceptions import BankSyncConfigError, BankSyncError
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ __all__ = [
     "BankSyncTaskMixin",
     "error_payload",
     "for_xcom",
+    "moment",
     "permanent_errors_fail",
     "progress_log",
     "raise_error",

@@ -6,7 +6,7 @@ Light: what DAG files load uses some of it.
 from __future__ import annotations
 
 import re
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta, timezone
 from urllib.parse import quote
 
 from airflow_provider_banksync.exceptions import BankSyncConfigError
@@ -15,6 +15,7 @@ SCOPES = ("self", "family")
 #: Thirty days: nobody waits longer for a sync.
 LONGEST = 30 * 86400.0
 _HEADER_VALUE = re.compile(r"[\x21-\x7e]+")
+_FRACTION = re.compile(r"\.(\d+)")
 _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 
 
@@ -133,6 +134,27 @@ def seconds(name: str, value: float | timedelta, *, least: float = 0.0) -> float
             f"{name} must be a number of seconds from {least:g} to {LONGEST:g}, not {value!r}."
         )
     return float(number)
+
+
+def moment(name: str, value: object) -> float:
+    """Return a moment in seconds since the epoch; one without an offset counts as UTC, a day as its first instant.
+
+    :param value: a datetime, or ISO 8601 text: ``2026-01-31``, ``2026-01-31T05:00:00Z``, ``2026-01-31 05:00+02:00``.
+    :raises BankSyncConfigError: it is none.
+    """
+    if isinstance(value, str):
+        try:
+            # Python 3.10 reads no Z, and only 3 or 6 digits of a second.
+            text = _FRACTION.sub(lambda match: f".{match[1][:6]:0<6}", value.strip())
+            value = datetime.fromisoformat(f"{text[:-1]}+00:00" if text[-1:] in ("Z", "z") else text)
+        except ValueError:
+            pass
+    if not isinstance(value, datetime):
+        raise BankSyncConfigError(
+            f"{name} must be a datetime or ISO 8601 text, not {value!r}.",
+            hint="If it is a template, look at what that gave in the rendered template.",
+        )
+    return (value if value.tzinfo else value.replace(tzinfo=timezone.utc)).timestamp()
 
 
 def _is_unicode(text: str) -> bool:

@@ -73,10 +73,15 @@ def same_dates(job: Row, from_date: str | None, to_date: str | None) -> bool:
     return all((str(there)[:10] if there else None) == ours for there, ours in pairs)
 
 
+def ended_at(job: Row) -> float | None:
+    """When the job ended, or last changed, by the server's own clock; None where it does not say."""
+    return codec.parse_instant(job.get("completedAt")) or codec.parse_instant(job.get("updatedAt"))
+
+
 def seconds_run(job: Row) -> float | None:
     """How long the job ran by the server's own clock; None where it does not say."""
     begun = codec.parse_instant(job.get("startedAt")) or codec.parse_instant(job.get("createdAt"))
-    ended = codec.parse_instant(job.get("completedAt")) or codec.parse_instant(job.get("updatedAt"))
+    ended = ended_at(job)
     return max(0.0, ended - begun) if begun is not None and ended is not None else None
 
 

@@ -22,6 +22,8 @@ CORE = (
     "parsers",
     "redaction",
     "retry",
+    "waits",
+    "watches",
 )
 FORBIDDEN = ("airflow", "requests", "aiohttp", "asyncio", "time", "tenacity", "urllib3", "socket")
 

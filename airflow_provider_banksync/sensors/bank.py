@@ -1,0 +1,33 @@
+"""Wait until a bank's connection works."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_banksync.sensors.base import BankSyncSensor
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class BankSyncBankConnectedSensor(BankSyncSensor):
+    """Wait until a bank is connected: a new one, or one whose owner has to sign in again.
+
+    Returns the bank (a dict). The log says why it is not connected yet, and which client must sign in. A person takes
+    hours or days over that: think of ``mode="reschedule"`` or ``deferrable=True``, a ``poke_interval`` of minutes and
+    a ``timeout`` of days. Modes of waiting: see `BankSyncSensor`.
+
+    :param bank_id: the bank (templated).
+    """
+
+    template_fields: Sequence[str] = ("bank_id", "workspace_id", "banksync_conn_id")
+    ui_color = "#dcefe6"
+    _trigger_path = "airflow_provider_banksync.triggers.sensors.BankSyncBankConnectedTrigger"
+
+    def __init__(self, *, bank_id: str, start_from_trigger: bool = False, **kwargs: Any) -> None:
+        super().__init__(start_from_trigger=start_from_trigger, **kwargs)
+        self.bank_id = bank_id
+        self._start_from_trigger(start_from_trigger)
+
+    def _trigger_arguments(self) -> dict[str, Any]:
+        return {"bank_id": self.bank_id}
