@@ -13,7 +13,6 @@ from airflow.providers.common.compat.sdk import (
     AirflowSkipException,
     BaseSensorOperator,
     PokeReturnValue,
-    XComArg,
     conf,
 )
 
@@ -191,6 +190,8 @@ class BankSyncSensor(BankSyncTaskMixin, BaseSensorOperator):
         self.start_from_trigger = True
 
     def _for_triggerer(self, value: Any) -> Any:
+        from airflow.providers.common.compat.sdk import XComArg
+
         if isinstance(value, XComArg):
             if self.get_dag() is None:
                 raise _NeedsWorkerError("the XCom's DAG is not known yet")
