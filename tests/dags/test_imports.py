@@ -20,7 +20,9 @@ except ImportError:
     from airflow.hooks.base import BaseHook
     from airflow.models.baseoperator import BaseOperator
     from airflow.sensors.base import BaseSensorOperator
-import airflow.triggers.base  # Airflow's own, too, though in no SDK
+# Airflow's own, too: the base class of every trigger, which Airflow 2 loads by itself, and the names of its SDK.
+import airflow.triggers.base
+import airflow.providers.common.compat.sdk
 before = set(sys.modules)
 import airflow_provider_banksync as ours
 for room in ("operators", "sensors", "triggers", "transfers"):
