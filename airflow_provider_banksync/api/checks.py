@@ -115,7 +115,6 @@ def json_body(body: object) -> bytes:
 
     if not isinstance(body, dict) or not body:
         raise BankSyncConfigError(f"body must be a dict with the fields to write, not {body!r}.")
-    from airflow_provider_banksync.api import codec  # a DAG file checks arguments, and makes no JSON
 
     try:
         return codec.dumps(body)

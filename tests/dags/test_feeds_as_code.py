@@ -29,6 +29,7 @@ def test_from_a_definition_to_its_end(
         bank_id=account["bankId"],
         account_id=account["accountId"],
         icon="🦊",
+        destination=feed["destinationConfig"],
     )
     assert told["state"] == "success", told["log"][-6000:]
 
@@ -40,6 +41,7 @@ def test_from_a_definition_to_its_end(
     assert made["action"] == "created"
     assert made["feed"]["name"] == "From a file"
     assert (made["feed"]["icon"], made["feed"]["sourceConfig"]["accounts"]) == ("🦊", [account])
+    assert made["feed"]["destinationConfig"] == feed["destinationConfig"]
     (same,) = results("same")
     assert (same["action"], same["feed_id"]) == ("unchanged", made["feed_id"])
     assert [(row["action"], row["feed"]["name"]) for row in results("mapped")] == [

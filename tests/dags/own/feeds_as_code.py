@@ -20,7 +20,7 @@ with DAG(
     dag_id="feeds_as_code",
     schedule=None,
     start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
-    params={"workspace_id": "", "bank_id": "", "account_id": "", "icon": ""},
+    params={"workspace_id": "", "bank_id": "", "account_id": "", "icon": "", "destination": {}},
     template_searchpath=[str(Path(__file__).parent)],
     default_args={"workspace_id": "{{ params.workspace_id }}"},
 ) as dag:
