@@ -162,7 +162,7 @@ class Backend:
         """List the jobs of a feed, newest first."""
         jobs = self._jobs.of_feed(self.feed(caller, feed_id))
         now = self._clock.now()
-        matching = (job for job in jobs if status in {None, job.status(now)})
+        matching = (job for job in jobs if status is None or status == job.status(now))
         return [self._job_row(job) for job in islice(matching, limit or JOBS_LISTED)]
 
     def list_all_jobs(
@@ -173,7 +173,9 @@ class Backend:
         workspaces = self._workspaces(caller, family)
         by_feed = [self._jobs.of_feed(feed) for each in workspaces for feed in self._live.feeds(each)]
         merged: Iterator[Job] = heapq.merge(*by_feed, key=lambda job: job.created_at, reverse=True)
-        chosen = islice((job for job in merged if status in {None, job.status(now)}), limit or JOBS_LISTED)
+        chosen = islice(
+            (job for job in merged if status is None or status == job.status(now)), limit or JOBS_LISTED
+        )
         if not family:
             return [self._job_row(job) for job in chosen]
         portals = {each.id: rows.portal_field(each) for each in workspaces}

@@ -11,7 +11,7 @@ Looking at a job never moves it, and only ``start`` and ``cancel`` write anythin
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta, timezone
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -57,11 +57,15 @@ class Job:
     brings: int = 0
     """Rows that come to each account when it completes."""
     cancelled_at: datetime | None = None
+    _known: tuple[int, Course] | None = field(default=None, init=False, repr=False)
 
     @property
     def course(self) -> Course:
         """The way that the job takes, as far as it can be known now."""
-        return self.planner.course(self.feed, self.id, self.created_at)
+        age = self.planner.age
+        if self._known is None or self._known[0] != age:
+            self._known = age, self.planner.course(self.feed, self.id, self.created_at)
+        return self._known[1]
 
     @cached_property
     def rows(self) -> int:

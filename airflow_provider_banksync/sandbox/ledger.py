@@ -155,7 +155,19 @@ class Ledger:
             stretch, after = self.stretch(account, day, now)
             rows += len(stretch) if after <= last + 1 else sum(row.day <= last for row in stretch)
             day = after
-        return rows + (len(self._between(account, day, last, now)) if day <= last else 0)
+        return rows + (self._count_unsettled(account, day, last, now) if day <= last else 0)
+
+    def _count_unsettled(self, account: Account, first: int, last: int, now: Moment) -> int:
+        # Jobs are listed by the dozen, and each is counted: so the rows are not made that nobody reads.
+        rows = len(self._added_between(account, first, last, now))
+        for span in range((first - LONGEST_PENDING) // _SPAN, last // _SPAN + 1):
+            for movement in self._span(account, span):
+                if movement.day < first - LONGEST_PENDING or movement.appears > now.ms:
+                    continue
+                settles = movement.settles
+                day = movement.day if settles is None or settles > now.ms else day_of(settles)
+                rows += first <= day <= last
+        return rows
 
     def _between(self, account: Account, first: int, last: int, now: Moment) -> list[Sighting]:
         """Give the rows of days that have not all settled."""

@@ -63,8 +63,15 @@ class LiveWorld:
         version = self.bank_changes.at(bank, moment)
         return version is not None and version.broken and moment > self._clock.start - BROKEN_FOR
 
+    @property
+    def age(self) -> int:
+        """Count the changes so far that can disturb a job."""
+        return self.bank_changes.changes + self.integration_changes.changes
+
     def changes(self, feed: Feed, first: datetime, last: datetime) -> list[datetime]:
         """Give the moments between these two at which a bank of the feed or its destination changed, in order."""
+        if not self.age:
+            return []
         moments = {
             since
             for bank in {a.bank.id: a.bank for a in feed.accounts}.values()

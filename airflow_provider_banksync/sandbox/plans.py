@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from airflow_provider_banksync.sandbox.clock import from_ms, to_ms
@@ -71,6 +72,12 @@ class Planner:
         self._rules = rules
         self._live = live
         self._ledger = ledger
+        self._luck = lru_cache(maxsize=4_096)(self._draw_luck)
+
+    @property
+    def age(self) -> int:
+        """Give a number that is another once a course may be another."""
+        return self._live.age
 
     def course(self, feed: Feed, job_id: str, born: datetime) -> Course:
         """Say which way a job takes."""
@@ -94,7 +101,7 @@ class Planner:
 
     def row_errors(self, feed: Feed, job_id: str, course: Course, rows: int) -> tuple[Trouble, ...]:
         """Give the rows of a job that cannot be written, though others are."""
-        if not (rows and course.writes and self._luck(feed)[1]):
+        if not (rows and course.writes and self._luck(feed.id)[1]):
             return ()
         return tuple(_row_errors(self._seed.dice("row errors", job_id), course.planned, rows))
 
@@ -120,9 +127,9 @@ class Planner:
             return sum(loan_of(seed, account) is not None for account in accounts)
         return len(accounts) if feed.data_type == "balances" else 0
 
-    def _luck(self, feed: Feed) -> tuple[bool, bool]:
-        """Say whether the feed's destination refuses, and whether it rejects some of the rows."""
-        luck = self._seed.dice("luck", feed.id)
+    def _draw_luck(self, feed_id: str) -> tuple[bool, bool]:
+        """Say whether a feed's destination refuses, and whether it rejects some of the rows."""
+        luck = self._seed.dice("luck", feed_id)
         return luck.chance(self._rules.failure_share), luck.chance(self._rules.row_error_share)
 
     def _cannot_read(self, feed: Feed, moment: datetime) -> tuple[str, str] | None:
@@ -135,7 +142,7 @@ class Planner:
         if feed.integration is None:
             return "The feed has no destination to write to", "configuration"
         unwritten = self._live.trouble_with_destination(feed, moment)
-        if unwritten is None and self._luck(feed)[0]:
+        if unwritten is None and self._luck(feed.id)[0]:
             unwritten = (
                 f"{feed.integration.name}: the destination refused the write (permission was withdrawn)"
             )

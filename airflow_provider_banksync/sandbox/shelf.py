@@ -23,6 +23,8 @@ class Shelf(Generic[T]):
     def __init__(self) -> None:
         self._versions: dict[str, list[tuple[datetime | None, T | None]]] = {}
         self._added: dict[str, list[str]] = {}
+        self.changes = 0
+        """How many there were so far."""
 
     def add(self, workspace_id: str, thing: T, now: datetime) -> None:
         """Put a new thing into a workspace."""
@@ -31,6 +33,7 @@ class Shelf(Generic[T]):
 
     def change(self, old: T, new: T | None, now: datetime) -> None:
         """Let a thing be another from now on; None removes it."""
+        self.changes += 1
         self._versions.setdefault(old.id, [(None, old)]).append((now, new))
 
     def added(self, workspace_id: str) -> int:

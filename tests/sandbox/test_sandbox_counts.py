@@ -170,6 +170,24 @@ def test_a_job_whose_ground_is_taken_away_fails_there(start, change):
         assert "New since the sync" not in client.get(path).text
 
 
+def test_a_bank_that_is_deleted_keeps_the_rows_of_the_others_away_too(start):
+    sandbox, client, feed = start(rows_per_sync=3)
+    link = client.post("/v1/banks/link", json={"source": "plaid"}).json()["data"]["linkToken"]
+    token = {"publicToken": sandbox.finish_link(link)}
+    second = client.post("/v1/banks/connect", json=token).json()["data"]["id"]
+    account = client.data(f"/v1/banks/{second}/accounts")[0]
+    here = feed["sourceConfig"]["accounts"][0]
+    accounts = [here, {"bankId": second, "accountId": account["id"]}]
+    both = {name: feed[name] for name in ("source", "dataType", "destinationConfig")}
+    both |= {"name": "Both", "sourceConfig": {"type": "sync", "accounts": accounts}}
+    made = client.post("/v1/feeds", json=both).json()["data"]["id"]
+    client.post(f"/v1/feeds/{made}/sync")
+    client.delete(f"/v1/banks/{here['bankId']}")
+    sandbox.clock.advance(60)
+    assert sandbox.jobs[0]["status"] == "failed"
+    assert "New since the sync" not in client.get(account["links"]["transactions"]).text
+
+
 def test_a_bank_that_is_mended_before_the_job_begins_to_read_does_it_no_harm(start):
     sandbox, client, feed = start(rows_per_sync=3)
     account = feed["sourceConfig"]["accounts"][0]
