@@ -81,9 +81,15 @@ def get_provider_info() -> dict[str, Any]:
             {"integration-name": _NAME, "external-doc-url": "https://banksync.io", "tags": ["service"]},
         ],
         "hooks": _modules("hooks.banksync"),
-        "operators": _modules("operators.sync", "operators.listing"),
-        "sensors": _modules("sensors.job"),
-        "triggers": _modules("triggers.job"),
+        "operators": _modules(
+            "operators.sync",
+            "operators.family",
+            "operators.jobs",
+            "operators.feeds",
+            "operators.listing",
+        ),
+        "sensors": _modules("sensors.base", "sensors.job", "sensors.feed", "sensors.bank"),
+        "triggers": _modules("triggers.job", "triggers.family", "triggers.sensors"),
         "transfers": [
             {
                 "source-integration-name": _NAME,

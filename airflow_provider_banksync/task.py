@@ -31,6 +31,8 @@ __all__ = [
     "seconds",
 ]
 
+#: What to do about a job of a feed that is queued or running already.
+IF_RUNNING = ("attach", "wait", "skip", "fail")
 #: A job that goes on is mentioned in the log when its status changes, and otherwise this often (seconds).
 PROGRESS_EVERY = 60.0
 

@@ -15,6 +15,7 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_banksync.exceptions import BankSyncConfigError, BankSyncError, BankSyncJobFailedError
 from airflow_provider_banksync.task import (
+    IF_RUNNING,
     BankSyncTaskMixin,
     for_xcom,
     permanent_errors_fail,
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from airflow_provider_banksync.api.crew import Crew
     from airflow_provider_banksync.api.family import FamilyRun
 
-IF_RUNNING = ("attach", "wait", "skip", "fail")
 #: Airflow's own timeout of a deferral comes this much (seconds) after the trigger's deadline, and two requests a feed
 #: later: so long may the trigger need to cancel what still runs.
 DEFERRAL_GRACE = 600

@@ -20,7 +20,10 @@ from airflow_provider_banksync.exceptions import (
     BankSyncError,
     BankSyncJobTimeoutError,
 )
+from airflow_provider_banksync.operators.family import BankSyncFamilySyncOperator
+from airflow_provider_banksync.operators.jobs import BankSyncCancelJobOperator, BankSyncTriggerLearnOperator
 from airflow_provider_banksync.task import (
+    IF_RUNNING,
     BankSyncTaskMixin,
     for_xcom,
     permanent_errors_fail,
@@ -38,7 +41,13 @@ if TYPE_CHECKING:
     from airflow_provider_banksync.durable import Found, SyncMemory
     from airflow_provider_banksync.limits import Limit
 
-IF_RUNNING = ("attach", "wait", "skip", "fail")
+__all__ = [
+    "BankSyncCancelJobOperator",
+    "BankSyncFamilySyncOperator",
+    "BankSyncTriggerLearnOperator",
+    "BankSyncTriggerSyncOperator",
+]
+
 #: Airflow's own timeout of a deferral comes this much (seconds) after the trigger's deadline, so that the trigger has
 #: the time for a last look and the task hears what the job was doing.
 DEFERRAL_GRACE = 600
