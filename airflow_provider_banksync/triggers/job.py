@@ -102,11 +102,14 @@ class BankSyncJobTrigger(BaseTrigger):
 
     async def _cancel(self, why: str) -> bool | str:
         """Cancel the job; True, or why it could not be."""
-        from airflow_provider_banksync.api import conversations
         from airflow_provider_banksync.exceptions import BankSyncError
 
         try:
-            async with await self._client() as client:
+            config = (await self._client()).config
+            from airflow_provider_banksync.api import aio, conversations
+
+            # Not in the queue of the rate budget, where hundreds may wait: Airflow gives a kill 30 seconds.
+            async with aio.AsyncClient(config, in_budget=False) as client:
                 await client.run(conversations.cancel_job(self.feed_id, self.job_id))
         except BankSyncError as error:
             self.log.warning("Could not cancel job %s of feed %s: %s", self.job_id, self.feed_id, error)

@@ -119,8 +119,10 @@ class BankSyncSensorTrigger(BaseTrigger):
                 yield TriggerEvent({"status": "found", "found": codec.dumps(row).decode()})
 
     async def _wait(self, watch: Watch[Any]) -> dict[str, Any] | None:
+        from airflow_provider_banksync.async_client import open_client
+
+        client = await open_client(self.banksync_conn_id, self.workspace_id)
         from airflow_provider_banksync.api import conversations, waits
-        from airflow_provider_banksync.hooks.banksync import BankSyncHook
 
         polling = conversations.Polling(
             interval=self.poll_interval,
@@ -129,8 +131,7 @@ class BankSyncSensorTrigger(BaseTrigger):
             clock=time.time,
             rng=random.random,
         )
-        hook = BankSyncHook(self.banksync_conn_id, workspace_id=self.workspace_id)
-        async with await hook.get_async_conn() as client:
+        async with client:
             return await client.run(waits.wait_until(watch, polling))
 
     def _deadline(self) -> float:

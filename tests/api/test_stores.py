@@ -65,6 +65,8 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/some folder/budget.sqlite"
 
 
+# The server for Python 3.10 leaves a pipe of its process open.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_several_processes_spend_one_budget_to_its_last_request(store: str) -> None:
     limit, window, calls = 24, 4.0, 18
     with BankSyncSandbox(portals=1, rate_limit=RateLimit(limit, window)) as sandbox:

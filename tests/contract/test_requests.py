@@ -52,12 +52,16 @@ def test_a_request_that_breaks_the_contract_is_found_out(change: dict[str, Any],
     assert words in str(complaint(request, request.path))
 
 
+def with_body(call: Call[Any], body: bytes) -> Call[Any]:
+    return replace(call, request=replace(call.request, body=body))
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [
         (endpoints.create_feed({"name": "n"}), "source"),
         (endpoints.update_feed("f", {"dataType": "trades"}), "dataType"),
-        (endpoints.trigger_sync("f", "2026-02-30"), "startDate"),
+        (with_body(endpoints.trigger_sync("f"), b'{"startDate": "2026-02-30"}'), "startDate"),
     ],
 )
 def test_a_body_that_breaks_the_contract_is_found_out(call: Call[Any], words: str) -> None:
