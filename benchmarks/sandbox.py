@@ -1,6 +1,6 @@
 """Measure how fast the sandbox is, and whether a benchmark of a client measures the client.
 
-    python benchmarks/sandbox.py            five rounds, about a minute
+    python benchmarks/sandbox.py            five rounds, two minutes or three
     python benchmarks/sandbox.py --rounds 3 --rows 20000
 
 Each round starts a sandbox of 1,000 portals and five million transactions as a process and reads accounts that
@@ -135,7 +135,7 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="rounds for each size of page (5)")
     parser.add_argument(
-        "--rows", type=int, default=100_000, metavar="N", help="rows to read in a round (100000)"
+        "--rows", type=int, default=500_000, metavar="N", help="rows to read in a round (500000)"
     )
     options = parser.parse_args()
     print(

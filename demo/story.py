@@ -212,7 +212,7 @@ def prerequisites() -> type[Any]:
         from airflow_provider_banksync.sandbox import BankSyncSandbox
     except ImportError as error:
         raise DemoError(f"The package cannot be imported ({error}): `make setup` installs it.") from error
-    missing = [name for name in ("starlette", "uvicorn") if not find_spec(name)]
+    missing = [name for name in ("starlette", "uvicorn", "httptools") if not find_spec(name)]
     if missing:
         raise DemoError(
             f"The sandbox needs {' and '.join(missing)}: pip install 'airflow-provider-banksync[sandbox]', "

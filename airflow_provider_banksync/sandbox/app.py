@@ -9,9 +9,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
-from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
+from urllib.parse import parse_qsl, unquote
 
 from starlette.requests import ClientDisconnect, Request
 
@@ -55,28 +55,45 @@ _BLOCKED_PAGE = (
     "<p>The owner of this website has banned your access based on your browser's signature.</p></body></html>\n"
 )
 _HUNG_UP = 499
-_ONCE = ("x-api-key", "authorization", "x-workspace-id")
+_ONCE = (b"x-api-key", b"authorization", b"x-workspace-id")
 
 
-@dataclass
 class _Exchange:
-    """One request on its way through, and whose it turned out to be."""
+    """One request on its way through, and whose it turned out to be.
 
-    request: Request
-    now: datetime
-    method: str
-    path: str
-    workspace_id: str | None
-    key_id: str | None
-    admitted: bool = False
+    Not starlette's Request, which takes longer to look up its headers than a page takes to be found.
+    """
 
-    @classmethod
-    def begin(cls, request: Request, now: datetime, keyring: Keyring) -> _Exchange:
-        headers = request.headers
-        credential = keyring.find(headers.get("x-api-key"), headers.get("authorization"))
-        key_id = None if credential is None else credential.id
-        path = _path(request.scope["raw_path"])
-        return cls(request, now, request.method, path, headers.get("x-workspace-id"), key_id)
+    def __init__(self, scope: Scope, receive: Receive, now: datetime, keyring: Keyring) -> None:
+        self.now = now
+        self.method: str = scope["method"]
+        self.path = _path(scope["raw_path"])
+        self._scope = scope
+        self._receive = receive
+        # Of a header that was sent twice, the first counts.
+        self._headers: dict[bytes, bytes] = dict(reversed(scope["headers"]))
+        text = scope["query_string"].decode("latin-1")
+        self.query = parse_qsl(text, keep_blank_values=True) if text else []
+        self.workspace_id = self.header(b"x-workspace-id")
+        credential = keyring.find(self.header(b"x-api-key"), self.header(b"authorization"))
+        self.key_id = None if credential is None else credential.id
+        self.admitted = False
+
+    def header(self, name: bytes) -> str | None:
+        """Give a header; None where it was not sent."""
+        value = self._headers.get(name)
+        return None if value is None else value.decode("latin-1")
+
+    def twice(self) -> str | None:
+        """Name a header that was sent twice and must not be; None where all is well."""
+        if len(self._headers) == len(self._scope["headers"]):
+            return None
+        sent = [name for name, _ in self._scope["headers"]]
+        return next((name.decode() for name in _ONCE if sent.count(name) > 1), None)
+
+    async def body(self) -> bytes:
+        """Read the body."""
+        return await Request(self._scope, self._receive).body()
 
 
 class SandboxApp:
@@ -111,13 +128,12 @@ class SandboxApp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        request = Request(scope, receive)
         if scope["path"] == ROOT or scope["path"].startswith(f"{ROOT}/"):
             with contextlib.suppress(ClientDisconnect):
-                answer = await self._admin.answer(request)
+                answer = await self._admin.answer(Request(scope, receive))
                 await self.wire.deliver(answer, self._clock.now(), scope, receive, send)
             return
-        exchange = _Exchange.begin(request, self._clock.now(), self._keyring)
+        exchange = _Exchange(scope, receive, self._clock.now(), self._keyring)
         strike = self._faults.strike(exchange.method, exchange.path, exchange.workspace_id)
         try:
             answer = await self._struck(exchange, strike)
@@ -151,7 +167,7 @@ class SandboxApp:
             await self.wire.pause(fault.pause)
 
     async def _answer(self, exchange: _Exchange) -> Answer:
-        agent = exchange.request.headers.get("user-agent", "")
+        agent = exchange.header(b"user-agent") or ""
         found = self._routes.find(exchange.path)
         operation = found[0].operations.get(exchange.method) if found else None
         if self._block_default_user_agents and _is_default_agent(agent):
@@ -184,19 +200,18 @@ class SandboxApp:
     async def _perform(
         self, exchange: _Exchange, operation: Operation, path: dict[str, str]
     ) -> dict[str, object]:
-        headers = exchange.request.headers
-        for name in _ONCE:
-            if len(headers.getlist(name)) > 1:
-                raise BadRequestError(f"Header given twice: {name}")
+        twice = exchange.twice()
+        if twice is not None:
+            raise BadRequestError(f"Header given twice: {twice}")
         credential = self._keyring.identify(
-            headers.get("x-api-key"), headers.get("authorization"), exchange.now
+            exchange.header(b"x-api-key"), exchange.header(b"authorization"), exchange.now
         )
         self._limiter.admit(credential.id, exchange.now)
         exchange.admitted = True
         caller = self._keyring.enter(credential, exchange.workspace_id)
         caller.require(operation.needs)
-        query = read_query(exchange.request.query_params.multi_items(), operation.query)
-        body = await _body(exchange.request, operation)
+        query = read_query(exchange.query, operation.query)
+        body = await _body(exchange, operation)
         return operation.answer(Call(self._backend, self._editor, caller, path, query, body))
 
     def _record(self, exchange: _Exchange, status: int, fault: str | None) -> None:
@@ -205,7 +220,7 @@ class SandboxApp:
                 time=exchange.now,
                 method=exchange.method,
                 path=exchange.path,
-                query=dict(exchange.request.query_params),
+                query=dict(exchange.query),
                 workspace_id=exchange.workspace_id,
                 key_id=exchange.key_id,
                 status=status,
@@ -215,20 +230,23 @@ class SandboxApp:
         )
 
 
-async def _body(request: Request, operation: Operation) -> dict[str, object]:
-    sort = request.headers.get("content-type", "")
+async def _body(exchange: _Exchange, operation: Operation) -> dict[str, object]:
+    sort = exchange.header(b"content-type") or ""
     if operation.keeps:
-        return read_object(await request.body(), sort)
+        return read_object(await exchange.body(), sort)
     if operation.fields is None:
         return {}
-    return read_body(await request.body(), sort, operation.fields, operation.required)
+    return read_body(await exchange.body(), sort, operation.fields, operation.required)
 
 
 def _path(raw: bytes) -> str:
     """Decode a path segment by segment: an encoded slash is part of an id, and never ends one."""
-    segments = raw.decode("latin-1").split("/")
-    return "/".join(unquote(segment).replace("/", "%2F") for segment in segments)
+    path = raw.decode("latin-1")
+    if "%" not in path:
+        return path
+    return "/".join(unquote(segment).replace("/", "%2F") for segment in path.split("/"))
 
 
+@lru_cache(maxsize=256)
 def _is_default_agent(user_agent: str) -> bool:
     return not user_agent.strip() or _DEFAULT_AGENT.match(user_agent.strip()) is not None

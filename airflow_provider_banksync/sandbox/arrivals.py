@@ -7,12 +7,14 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING
 
 from airflow_provider_banksync.sandbox.checks import check_number, check_text
-from airflow_provider_banksync.sandbox.clock import SandboxClock, to_ms
+from airflow_provider_banksync.sandbox.clock import to_ms
 from airflow_provider_banksync.sandbox.errors import SandboxError
-from airflow_provider_banksync.sandbox.ledger import Ledger, Movement, day_of
+from airflow_provider_banksync.sandbox.movement import Movement, day_of
 
 if TYPE_CHECKING:
+    from airflow_provider_banksync.sandbox.clock import SandboxClock
     from airflow_provider_banksync.sandbox.jobs import Job
+    from airflow_provider_banksync.sandbox.ledger import Ledger
     from airflow_provider_banksync.sandbox.model import Account
     from airflow_provider_banksync.sandbox.seed import Seed
 
@@ -64,9 +66,8 @@ class Arrivals:
         end = to_ms(job.created_at + job.course.total)
         for account in job.feed.accounts:
             for number in range(self._per_sync):
-                units = -_minor(
-                    account, 1_000 + self._seed.dice("arrival", job.id, account.id, number).below(9_000)
-                )
+                cents = 1_000 + self._seed.dice("arrival", job.id, account.id, number).below(9_000)
+                units = -account.currency.units(cents)
                 row = self._movement(units, "New since the sync", "Other", day_of(end), end, None, job.id)
                 self._ledger.add(account, row)
 
@@ -99,11 +100,6 @@ class Arrivals:
             settles=settles,
             order=0,  # the ledger's affair: they count in the order in which they are added
         )
-
-
-def _minor(account: Account, cents: int) -> int:
-    numerator, denominator = account.currency.per_cent
-    return cents * numerator // denominator
 
 
 def _units(amount: Decimal | int | str, account: Account) -> int:

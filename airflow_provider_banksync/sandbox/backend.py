@@ -13,7 +13,6 @@ from airflow_provider_banksync.sandbox.clock import to_ms
 from airflow_provider_banksync.sandbox.errors import BadRequestError, MissingError, ReauthError
 from airflow_provider_banksync.sandbox.investments import holdings_of, loan_of, trades_of
 from airflow_provider_banksync.sandbox.model import Account, Bank, Enrichment, Feed, Integration
-from airflow_provider_banksync.sandbox.transactions import TransactionWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -59,7 +58,6 @@ class Backend:
         self._pager = pager
         self._arrivals = arrivals
         self._drift = drift
-        self._transactions = TransactionWriter(drift)
 
     def whoami(self, caller: Caller) -> Row:
         """Name the workspace that the caller works in."""
@@ -279,8 +277,7 @@ class Backend:
 
     def _shown(self, account: Account, page: Page) -> TransactionPage:
         path = f"/v1/banks/{account.bank.id}/accounts/{account.id}/transactions"
-        shown = self._transactions.write(account, page.sightings)
-        return TransactionPage(shown, len(page.sightings), page.cursor, page.has_more, path)
+        return TransactionPage(page.rows, page.count, page.cursor, page.has_more, path)
 
 
 def _found(sort: str, wanted: str, things: Iterable[T]) -> T:

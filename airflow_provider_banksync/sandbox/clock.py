@@ -88,7 +88,8 @@ class SandboxClock:
         """Tell the sandbox's time in UTC, to the millisecond, which is all that the API's timestamps carry."""
         with self._lock:
             moment = self._moment()
-        return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+        finer = moment.microsecond % 1000
+        return moment - timedelta(microseconds=finer) if finer else moment
 
     def advance(self, seconds: float) -> datetime:
         """Move the clock forward at once and return the new time. A clock does not run backwards."""
@@ -115,6 +116,8 @@ class SandboxClock:
             self._scale = checked
 
     def _moment(self) -> datetime:
+        if not self._scale:
+            return self._base
         passed = (self._monotonic() - self._since) * self._scale
         return self._base + min(timedelta(seconds=passed), END - self._base)
 

@@ -31,20 +31,18 @@ class Draft(NamedTuple):
     """How long a card purchase stays pending."""
 
 
-def everyday(spends: bool, drawn: int) -> Draft:
-    """Make a movement of the sort that an account has many of, out of a number of 96 bits.
+def income(drawn: int) -> Draft:
+    """Make money come in, out of a large number. When it comes stays open, here and in ``purchase``."""
+    drawn, choice = divmod(drawn, len(CUSTOMERS))
+    return Draft(18_000 + drawn % 622_001, CUSTOMERS[choice], "Revenue", "credit", 0)
 
-    Where a benchmark wants millions of rows most of them are made here, so the number is taken apart on the spot.
-    """
-    drawn, second = divmod(drawn, _WORKING_SECONDS)
-    drawn, choice = divmod(drawn, 4 * len(MERCHANTS))
-    if not spends or choice % 4 == 0:
-        cents = 18_000 + drawn % 622_001
-        return Draft(cents, CUSTOMERS[choice % len(CUSTOMERS)], "Revenue", "credit", second)
-    merchant, category, low, high = MERCHANTS[choice // 4]
+
+def purchase(drawn: int) -> Draft:
+    """Make a purchase by card, pending for whole days, out of a large number."""
+    drawn, choice = divmod(drawn, len(MERCHANTS))
+    merchant, category, low, high = MERCHANTS[choice]
     drawn, more = divmod(drawn, high - low + 1)
-    days, seconds = divmod(drawn % (2 * _ALMOST_A_DAY), _ALMOST_A_DAY)
-    return Draft(-low - more, merchant, category, "card", second, (days + 1) * 86_400 + seconds)
+    return Draft(-low - more, merchant, category, "card", 0, (1 + drawn % 3) * 86_400)
 
 
 def _draft(dice: Dice, cents: int, description: str, category: str, sort: str) -> Draft:

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from airflow_provider_banksync.sandbox.drift import Drift
-    from airflow_provider_banksync.sandbox.ledger import Moment
     from airflow_provider_banksync.sandbox.live import LiveWorld
     from airflow_provider_banksync.sandbox.model import Feed, Row
+    from airflow_provider_banksync.sandbox.movement import Moment
     from airflow_provider_banksync.sandbox.plans import Course, Planner
     from airflow_provider_banksync.sandbox.seed import Seed
 

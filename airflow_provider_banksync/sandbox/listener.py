@@ -11,7 +11,7 @@ import threading
 from typing import TYPE_CHECKING
 
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from airflow_provider_banksync.sandbox.errors import SandboxError
 from airflow_provider_banksync.sandbox.wire import TRANSPORT
@@ -64,7 +64,7 @@ class Listener:
             self._server.ready.set()
 
 
-class _Protocol(H11Protocol):
+class _Protocol(HttpToolsProtocol):
     """HTTP that lets the application at its connection, so that it can break it."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

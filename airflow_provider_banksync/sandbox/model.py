@@ -25,8 +25,12 @@ class Currency:
 
     def money(self, cents: int) -> Decimal:
         """Turn an amount thought of in US cents into this currency, with exactly its digits."""
+        return self.minor(self.units(cents))
+
+    def units(self, cents: int) -> int:
+        """Turn an amount thought of in US cents into a number of this currency's smallest units."""
         numerator, denominator = self.per_cent
-        return self.minor(cents * numerator // denominator)
+        return cents * numerator // denominator
 
     def minor(self, units: int) -> Decimal:
         """Turn a number of smallest units into an amount."""

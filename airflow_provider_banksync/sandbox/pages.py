@@ -9,23 +9,28 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from bisect import bisect_left
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 from airflow_provider_banksync.sandbox.errors import BadRequestError
-from airflow_provider_banksync.sandbox.ledger import Moment, day_of
+from airflow_provider_banksync.sandbox.movement import Moment, day_of
+from airflow_provider_banksync.sandbox.transactions import array_of
 
 if TYPE_CHECKING:
     from datetime import date
 
-    from airflow_provider_banksync.sandbox.ledger import Ledger, Sighting
+    from airflow_provider_banksync.sandbox.encoding import Written
+    from airflow_provider_banksync.sandbox.ledger import Ledger
     from airflow_provider_banksync.sandbox.model import Account
     from airflow_provider_banksync.sandbox.seed import Seed
 
 
-@dataclass(frozen=True)
-class Place:
+_NEVER = Moment(-1, -1)
+"""Stands in a cursor for no moment."""
+
+
+class Place(NamedTuple):
     """Where to read on: rows dated ``first`` to ``last`` that came after ``since``, as they stood at ``as_of``."""
 
     first: int
@@ -41,7 +46,8 @@ class Place:
 class Page:
     """Some rows and the place after them."""
 
-    sightings: list[Sighting]
+    rows: Written
+    count: int
     cursor: str
     has_more: bool
 
@@ -65,7 +71,7 @@ class Pager:
         place, moment = self._decode(account, cursor), self._ledger.moment(now)
         if place.as_of is None and place.since is not None:
             late = self._ledger.late(account, place.since, moment)
-            place = replace(place, first=min(place.first, late or place.first), last=day_of(now))
+            place = place._replace(first=min(place.first, late or place.first), last=day_of(now))
         return self._read(account, place, moment)
 
     def _read(self, account: Account, place: Place, now: Moment) -> Page:
@@ -73,41 +79,32 @@ class Pager:
         # Before its account was opened there is nothing, unless it was added.
         day = max(place.first, self._ledger.first_day(account))
         last, skip = min(place.last, day_of(as_of.ms)), place.skip
-        page: list[Sighting] = []
+        rows: list[bytes] = []
+        room = self._size
         while day <= last:
-            fresh, after = self._fresh(account, day, last, place.since, as_of)
-            room = skip + self._size - len(page)
-            page += fresh[skip:room]
+            stretch, after = self._ledger.stretch(account, day, last, as_of, place.since)
             # One row more than there is room for, in this stretch or a later one, and there is another page.
-            if room < len(fresh):
+            if skip + room < len(stretch):
+                if room:
+                    rows += stretch.write(skip, skip + room)
                 # Its place is told by its day: into what stretches the days are cut, can be another way by then.
-                next_day = fresh[room].day
-                skip = sum(row.day == next_day for row in fresh[:room])
-                rest = Place(next_day, place.last, skip, place.since, as_of)
-                return Page(page, self._encode(account, rest), has_more=True)
+                day = stretch.day(skip + room)
+                skip += room - bisect_left(range(skip + room), day, key=stretch.day)
+                rest = place._replace(first=day, skip=skip, as_of=as_of)
+                return Page(array_of(rows), self._size, self._encode(account, rest), has_more=True)
+            if skip < len(stretch):
+                rows += stretch.write(skip, len(stretch))
+                room -= len(stretch) - skip
             day, skip = after, 0
         today = day_of(as_of.ms)
-        return Page(page, self._encode(account, Place(today, today, 0, as_of, None)), has_more=False)
-
-    def _fresh(
-        self, account: Account, day: int, last: int, since: Moment | None, as_of: Moment
-    ) -> tuple[list[Sighting], int]:
-        """Give the rows of a stretch of days that begins with ``day``, and the day after it."""
-        rows, after = self._ledger.stretch(account, day, as_of)
-        if after > last + 1:
-            rows = [row for row in rows if row.day <= last]
-        if since is not None:
-            rows = [row for row in rows if since.precedes(row)]
-        return rows, after
+        rest = Place(today, today, 0, as_of, None)
+        return Page(array_of(rows), self._size - room, self._encode(account, rest), has_more=False)
 
     def _encode(self, account: Account, place: Place) -> str:
-        fields = [place.first, place.last, place.skip, place.since, place.as_of]
-        text = json.dumps(fields, separators=(",", ":"))
-        return (
-            base64.urlsafe_b64encode(f"{self._mark(account, text)}{text}".encode())
-            .decode("ascii")
-            .rstrip("=")
-        )
+        numbers = (place.first, place.last, place.skip, *(place.since or _NEVER), *(place.as_of or _NEVER))
+        text = ".".join(map(str, numbers))
+        marked = f"{self._mark(account, text)}{text}".encode()
+        return base64.urlsafe_b64encode(marked).decode("ascii").rstrip("=")
 
     def _decode(self, account: Account, cursor: str) -> Place:
         try:
@@ -120,8 +117,11 @@ class Pager:
         # The mark ties a cursor to its account: one from another account, or made up, must not read anything.
         if mark != self._mark(account, text):
             raise BadRequestError("Invalid cursor")
-        first, last, skip, since, as_of = json.loads(text)
-        return Place(first, last, skip, since and Moment(*since), as_of and Moment(*as_of))
+        first, last, skip, *moments = map(int, text.split("."))
+        since, as_of = Moment(*moments[:2]), Moment(*moments[2:])
+        return Place(
+            first, last, skip, None if since == _NEVER else since, None if as_of == _NEVER else as_of
+        )
 
     def _mark(self, account: Account, text: str) -> str:
         return self._seed.token(6, "cursor", account.id, text)

@@ -17,9 +17,10 @@ from airflow_provider_banksync.sandbox.investments import holdings_of, loan_of, 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from airflow_provider_banksync.sandbox.ledger import Ledger, Moment
+    from airflow_provider_banksync.sandbox.ledger import Ledger
     from airflow_provider_banksync.sandbox.live import LiveWorld
     from airflow_provider_banksync.sandbox.model import Feed
+    from airflow_provider_banksync.sandbox.movement import Moment
     from airflow_provider_banksync.sandbox.seed import Dice, Seed
 
 NEW_DAYS = 7

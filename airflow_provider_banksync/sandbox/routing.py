@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from airflow_provider_banksync.sandbox.auth import Caller
     from airflow_provider_banksync.sandbox.backend import Backend
     from airflow_provider_banksync.sandbox.editor import Editor
     from airflow_provider_banksync.sandbox.model import Row
 
-
 _PUBLIC, _INTERNAL = "/v1/", "/api/"
+_PARAMETER = "{}"
 
 
 @dataclass(frozen=True)
@@ -77,21 +77,33 @@ class Routes:
             by_path.setdefault(operation.path, {})[operation.method] = operation
         # A fixed segment goes before a parameter: "/banks/link" is never the bank called "link".
         order = sorted(by_path, key=lambda path: path.replace("{", "~"))
-        self._resources = [Resource(tuple(path.split("/")), by_path[path]) for path in order]
+        self._resources: dict[tuple[int, str], list[Resource]] = {}
+        for path in order:
+            resource = Resource(tuple(path.split("/")), by_path[path])
+            self._resources.setdefault(_place(resource.segments), []).append(resource)
 
     def find(self, path: str) -> tuple[Resource, dict[str, str]] | None:
         """Give the resource and the parameters of a path, None where there is no such path.
 
         The internal surface has a few of its own, and under ``/api`` everything that the public one has.
         """
-        found = next(self._matches(tuple(path.split("/"))), None)
+        found = self._match(path)
         if found is None and path.startswith(_INTERNAL):
-            public = _PUBLIC + path.removeprefix(_INTERNAL)
-            return next(self._matches(tuple(public.split("/"))), None)
+            return self._match(_PUBLIC + path.removeprefix(_INTERNAL))
         return found
 
-    def _matches(self, segments: tuple[str, ...]) -> Iterator[tuple[Resource, dict[str, str]]]:
-        for resource in self._resources:
-            found = resource.match(segments)
-            if found is not None:
-                yield resource, found
+    def _match(self, path: str) -> tuple[Resource, dict[str, str]] | None:
+        segments = tuple(path.split("/"))
+        count, last = _place(segments)
+        # Nearly always the last segment is fixed and tells enough.
+        for place in ((count, last), (count, _PARAMETER)):
+            for resource in self._resources.get(place, ()):
+                found = resource.match(segments)
+                if found is not None:
+                    return resource, found
+        return None
+
+
+def _place(segments: tuple[str, ...]) -> tuple[int, str]:
+    last = segments[-1]
+    return len(segments), _PARAMETER if last.startswith("{") else last

@@ -66,9 +66,10 @@ class Seed:
         """Give so many bytes for this thing, to be cut up where there are many of a sort."""
         return hashlib.shake_256(self._material(path)).digest(size)
 
-    def text(self, length: int, *path: object) -> str:
-        """Give letters and digits; ``length`` is a multiple of four."""
-        return base64.b64encode(self.digest(length // 4 * 3, *path)).translate(_ALPHANUMERIC).decode("ascii")
+    def letters(self, length: int, *path: object) -> bytes:
+        """Give so many letters and digits, in ASCII."""
+        digest = self.digest((length * 3 + 3) // 4, *path)
+        return base64.b64encode(digest).translate(_ALPHANUMERIC)[:length]
 
     def id(self, *path: object) -> str:
         """Give an opaque id of 20 letters and digits."""

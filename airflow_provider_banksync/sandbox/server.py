@@ -23,6 +23,7 @@ from airflow_provider_banksync.sandbox.pages import Pager
 from airflow_provider_banksync.sandbox.plans import JobRules, Planner
 from airflow_provider_banksync.sandbox.ratelimit import RateLimit, RateLimiter, Traffic
 from airflow_provider_banksync.sandbox.seed import Seed
+from airflow_provider_banksync.sandbox.transactions import TransactionWriter
 from airflow_provider_banksync.sandbox.world import World
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ class BankSyncSandbox:
         self.world = World(root, portals=portals, deleted_portals=deleted_portals, broken_banks=broken_banks)
         self._keyring = Keyring(self.world)
         rules, odd = JobRules(job_seconds, row_error_share, failure_share), Drift(root, on=drift)
-        ledger = Ledger(root, transactions_per_day)
+        ledger = Ledger(root, TransactionWriter(odd), transactions_per_day)
         self._live = LiveWorld(self.world, self.clock)
         planner = Planner(root, rules, self._live, ledger)
         self._jobs = Jobs(root, self.clock, planner, self._live, odd, rows_per_sync)

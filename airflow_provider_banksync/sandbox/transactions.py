@@ -13,11 +13,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from airflow_provider_banksync.sandbox.drift import Drift
-    from airflow_provider_banksync.sandbox.ledger import Sighting
-    from airflow_provider_banksync.sandbox.model import Account, Row
+    from airflow_provider_banksync.sandbox.model import Account
+    from airflow_provider_banksync.sandbox.movement import Sighting
 
-_HOLE = Written("%s")
-_TEMPLATES_KEPT = 2_048
+_BEGINNING = '{"id":"'
+BEGINNING = _BEGINNING.encode()
+"""Of every row, and nothing else in it: in a text, quotes are escaped."""
+_ACCOUNTS_KEPT = 2_048
 
 
 class TransactionWriter:
@@ -25,68 +27,62 @@ class TransactionWriter:
 
     def __init__(self, drift: Drift) -> None:
         self._drift = drift
-        self._templates: dict[str, str] = {}
+        self.rest = lru_cache(maxsize=_ACCOUNTS_KEPT)(self._rest)
+        """The end of every row of an account, and the comma after it."""
 
-    def write(self, account: Account, sightings: Iterable[Sighting]) -> Written:
-        """Write a JSON array of rows."""
-        template = self._templates.get(account.id) or self._prepare(account)
-        digits = account.currency.digits
-        nothing = money_text(0, digits)
-        rows = []
-        for _, _, day, pending, movement in sightings:
-            units = movement.units
-            amount = money_text(abs(units), digits)
-            pending_id = f'"{movement.pending_id}"' if movement.pending_id else "null"
-            rows.append(
-                template
-                % (
-                    pending_id if pending else f'"{movement.id}"',
-                    _day_text(day),
-                    _day_text(movement.day),
-                    _string(movement.description),
-                    amount if units >= 0 else f"-{amount}",
-                    amount if units > 0 else nothing,
-                    amount if units < 0 else nothing,
-                    _string(movement.category),
-                    _string(movement.type),
-                    f'"{movement.reference}"',
-                    "true" if pending else "false",
-                    "null" if pending else pending_id,
-                )
-            )
-        return Written(f"[{','.join(rows)}]")
+    def write(self, account: Account, sightings: Iterable[Sighting]) -> list[bytes]:
+        """Write rows, each with the comma that stands between it and the next."""
+        rest = self.rest(account)
+        return [row(sighting, account.currency.digits, rest) for sighting in sightings]
 
-    def _prepare(self, account: Account) -> str:
-        if len(self._templates) >= _TEMPLATES_KEPT:
-            self._templates.clear()
-        # Per cent signs of a name are doubled before the holes are cut, so that they come through as they are.
-        text = encode(self._shape(account)).decode().replace("%", "%%").replace("%%s", "%s")
-        self._templates[account.id] = text
-        return text
+    def _rest(self, account: Account) -> bytes:
+        shared = encode(
+            {
+                "currency": account.currency.code,
+                "accountId": account.id,
+                "accountName": account.name,
+                "accountNumber": account.number,
+                "bankId": account.bank.id,
+                "bank": account.bank.name,
+                **self._drift.transaction(account),
+            }
+        )
+        return b",%b," % shared[1:]
 
-    def _shape(self, account: Account) -> Row:
-        """Give the fields of a row, in order; ``write`` fills the holes in that same order."""
-        return {
-            "id": _HOLE,
-            "date": _HOLE,
-            "authorizedDate": _HOLE,
-            "description": _HOLE,
-            "amount": _HOLE,
-            "creditAmount": _HOLE,
-            "debitAmount": _HOLE,
-            "currency": account.currency.code,
-            "category": _HOLE,
-            "type": _HOLE,
-            "reference": _HOLE,
-            "pending": _HOLE,
-            "pendingTransactionId": _HOLE,
-            "accountId": account.id,
-            "accountName": account.name,
-            "accountNumber": account.number,
-            "bankId": account.bank.id,
-            "bank": account.bank.name,
-            **self._drift.transaction(account),
-        }
+
+def row(sighting: Sighting, digits: int, rest: bytes) -> bytes:
+    """Write a row of money with so many digits."""
+    _, _, day, pending, movement = sighting
+    shown, former = movement.id, f'"{movement.pending_id}"' if movement.pending_id else "null"
+    if pending:
+        shown, former = movement.pending_id or movement.id, "null"
+    units = movement.units
+    amount, nothing = money_text(abs(units), digits), money_text(0, digits)
+    text = (
+        f'{_BEGINNING}{shown}","date":"{_day(day)}","authorizedDate":"{_day(movement.day)}"'
+        f',"description":{_string(movement.description)},"amount":{"-" if units < 0 else ""}{amount}'
+        f',"creditAmount":{amount if units > 0 else nothing},"debitAmount":{amount if units < 0 else nothing}'
+        f',"category":{_string(movement.category)},"type":"{movement.type}","reference":"{movement.reference}"'
+        f',"pending":{"true" if pending else "false"},"pendingTransactionId":{former}'
+    )
+    return text.encode() + rest
+
+
+@lru_cache(maxsize=8_192)
+def _day(day: int) -> str:
+    return date.fromordinal(day).isoformat()
+
+
+@lru_cache(maxsize=4_096)
+def _string(text: str) -> str:
+    return encode_basestring(text)
+
+
+def array_of(rows: list[bytes]) -> Written:
+    """Make a JSON array of rows, however many of them are in one piece."""
+    if not rows:
+        return Written([b"[]"])
+    return Written([b"[", *rows[:-1], rows[-1][:-1], b"]"])
 
 
 def money_text(units: int, digits: int) -> str:
@@ -95,13 +91,3 @@ def money_text(units: int, digits: int) -> str:
         return str(units)
     whole, part = divmod(units, 10**digits)
     return f"{whole}.{part:0{digits}d}"
-
-
-@lru_cache(maxsize=8_192)
-def _day_text(day: int) -> str:
-    return f'"{date.fromordinal(day).isoformat()}"'
-
-
-@lru_cache(maxsize=4_096)
-def _string(text: str) -> str:
-    return encode_basestring(text)

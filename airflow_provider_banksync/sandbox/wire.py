@@ -6,6 +6,7 @@ import asyncio
 import socket
 import struct
 from email.utils import format_datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -110,10 +111,17 @@ def _transport(scope: Scope) -> asyncio.Transport:
 
 def _headers(answer: Answer, now: datetime) -> list[tuple[bytes, bytes]]:
     # The sandbox's own time: whoever compares a job's createdAt with the Date header must find one clock.
-    fields = {"date": format_datetime(now, usegmt=True)}
+    fields = {b"date": _date(now.replace(microsecond=0))}
     if answer.media_type is not None:
-        fields["content-type"] = answer.media_type
+        fields[b"content-type"] = answer.media_type.encode("ascii")
     if answer.status != 304:
-        fields["content-length"] = str(len(answer.body))
-    fields.update({name.lower(): text for name, text in answer.headers.items()})
-    return [(name.encode("ascii"), text.encode("ascii")) for name, text in fields.items()]
+        fields[b"content-length"] = b"%d" % len(answer.body)
+    fields.update(
+        {name.lower().encode("ascii"): text.encode("ascii") for name, text in answer.headers.items()}
+    )
+    return list(fields.items())
+
+
+@lru_cache(maxsize=16)
+def _date(now: datetime) -> bytes:
+    return format_datetime(now, usegmt=True).encode("ascii")

@@ -67,6 +67,8 @@ class World:
         self.feeds = lru_cache(maxsize=1_024)(self._feeds)
         self.integrations = lru_cache(maxsize=1_024)(self._integrations)
         self.enrichments = lru_cache(maxsize=1_024)(self._enrichments)
+        self.user_id = lru_cache(maxsize=1_024)(self._user_id)
+        """The id of the member of a workspace who has this role."""
 
     def family(self) -> tuple[Workspace, ...]:
         """Give the parent and its live portals."""
@@ -87,8 +89,7 @@ class World:
         """Give the id of a financial institution."""
         return f"ins_{self.seed.dice('institution', name).between(100, 99_999)}"
 
-    def user_id(self, workspace: Workspace, role: str) -> str:
-        """Give the id of the member of this workspace who has this role."""
+    def _user_id(self, workspace: Workspace, role: str) -> str:
         return self.seed.id("user", workspace.id, role)
 
     def workspace_accounts(self, workspace: Workspace) -> tuple[Account, ...]:

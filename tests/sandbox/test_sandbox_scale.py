@@ -8,14 +8,16 @@ import re
 import subprocess
 import sys
 import textwrap
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
+from airflow_provider_banksync.sandbox.drift import Drift
 from airflow_provider_banksync.sandbox.encoding import encode
 from airflow_provider_banksync.sandbox.ledger import Ledger
-from airflow_provider_banksync.sandbox.transactions import money_text
+from airflow_provider_banksync.sandbox.transactions import TransactionWriter, money_text
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
 
@@ -68,8 +70,8 @@ def test_a_thousand_clients_with_five_million_transactions_are_there_at_once():
     assert peak < 200
     assert (portals, feeds > 2_000, jobs) == (1_000, True, 5_000)
     assert total > 5_000_000
-    # Of the last day, some are there already.
-    assert 0 <= rows - expected <= 2 * 40
+    # Of the last day some are there already, and so are purchases that have yet to settle.
+    assert 0 <= rows - expected <= 4 * 40
 
 
 @pytest.mark.parametrize("digits", [0, 2, 3])
@@ -95,18 +97,101 @@ def test_a_row_from_the_template_is_one_that_the_encoder_would_write(fresh, clie
     assert len(seen) >= 5
 
 
-def test_what_is_forgotten_is_computed_again_and_is_the_same(fresh, monkeypatch):
-    sandbox = fresh(portals=1)
-    monkeypatch.setattr("airflow_provider_banksync.sandbox.ledger._ROWS_KEPT", 200)
-    account = sandbox.world.accounts(sandbox.world.banks(sandbox.world.parent)[0])[0]
-    small, large = Ledger(sandbox.world.seed), Ledger(sandbox.world.seed)
-    now = small.moment(1_772_625_600_000)
+@pytest.mark.parametrize("per_day", [None, 1.12, 500])
+def test_what_is_forgotten_is_computed_again_and_is_the_same(fresh, monkeypatch, per_day):
+    world = fresh(portals=1).world
+    account = world.accounts(world.banks(world.parent)[0])[0]
+
+    def read(ledger, day):
+        stretch, after = ledger.stretch(account, day, day + 9, ledger.moment(1_772_625_600_000))
+        return after, stretch.write(0, len(stretch))
+
+    monkeypatch.setattr("airflow_provider_banksync.sandbox.stretch._ROWS_KEPT", 200)
+    small, large = (Ledger(world.seed, TransactionWriter(Drift(world.seed, on=False)), per_day) for _ in "12")
     days = range(739_000, 739_600, 7)
-    first = [small.stretch(account, day, now) for day in days]
-    assert [small.stretch(account, day, now) for day in days] == first
-    monkeypatch.setattr("airflow_provider_banksync.sandbox.ledger._ROWS_KEPT", 10**9)
-    assert [large.stretch(account, day, now) for day in reversed(days)] == first[::-1]
-    assert any(rows for rows, _ in first)
+    first = [read(small, day) for day in days]
+    assert [read(small, day) for day in days] == first
+    monkeypatch.setattr("airflow_provider_banksync.sandbox.stretch._ROWS_KEPT", 10**9)
+    assert [read(large, day) for day in reversed(days)] == first[::-1]
+    assert any(rows for _, rows in first)
+
+
+@pytest.fixture
+def dense(fresh, client_of):
+    """A sandbox with three rows a day in every account, and its owner."""
+    sandbox = fresh(transactions_per_day=3, page_size=37)
+    return sandbox, client_of(sandbox)
+
+
+def accounts_of(client):
+    for bank in client.data("/v1/banks?scope=family"):
+        for account in client.data(f"/v1/banks/{bank['id']}/accounts", workspace=bank["workspaceId"]):
+            yield bank["workspaceId"], account
+
+
+def all_rows(client, account, workspace=None, **query):
+    rows = []
+    while True:
+        body = client.get(account["links"]["transactions"], workspace=workspace, params=query).json()
+        rows += body["data"]
+        query = {"cursor": body["meta"]["cursor"]}
+        if not body["meta"]["hasMore"]:
+            return rows, query["cursor"]
+
+
+def test_accounts_that_share_what_rows_are_about_share_no_id_and_no_history(dense):
+    _, client = dense
+    ids, histories = set(), set()
+    count = 0
+    for workspace, account in accounts_of(client):
+        rows, _ = all_rows(client, account, workspace, **{"from": "2025-01-01", "to": "2025-12-31"})
+        assert {row["accountId"] for row in rows} == {account["id"]}
+        assert {row["currency"] for row in rows} == {account["currency"]}
+        assert [row["date"] for row in rows] == sorted(row["date"] for row in rows)
+        assert len({row["reference"] for row in rows}) == len(rows)
+        named = [row[name] for row in rows for name in ("id", "pendingTransactionId") if row[name]]
+        assert all(re.fullmatch(r"[A-Za-z0-9]{20}", each) for each in named)
+        ids.update(named)
+        count += len(named)
+        histories.add(tuple((row["amount"], row["description"]) for row in rows))
+    assert len(ids) == count > 10_000
+    assert len(histories) == sum(1 for _ in accounts_of(client)) > 5
+
+
+def test_a_day_read_alone_has_the_rows_that_it_has_among_others(dense):
+    _, client = dense
+    _, account = next(accounts_of(client))
+    rows, _ = all_rows(client, account, **{"from": "2025-11-01", "to": "2025-11-30"})
+    days = [f"2025-11-{day:02d}" for day in range(1, 31)]
+    assert [row for day in days for row in all_rows(client, account, **{"from": day, "to": day})[0]] == rows
+
+
+def test_rows_in_great_numbers_are_pending_and_settle_too(dense):
+    sandbox, client = dense
+    _, account = next(accounts_of(client))
+    rows, cursor = all_rows(client, account, **{"from": "2026-02-20"})
+    held = {row["id"]: row for row in rows}
+    assert {row["pending"] for row in rows} == {True, False}
+    for hours in (7, 30, 100, 1):
+        sandbox.clock.advance(hours * 3_600)
+        news, cursor = all_rows(client, account, cursor=cursor)
+        for row in news:
+            assert row["id"] not in held
+            held[row["id"]] = row
+            before = held.pop(row["pendingTransactionId"], None)
+            if before is not None:
+                assert (before["pending"], before["amount"]) == (True, row["amount"])
+                assert before["date"] == row["authorizedDate"] < row["date"]
+    current, _ = all_rows(client, account, **{"from": "2026-02-20"})
+    assert held == {row["id"]: row for row in current}
+
+
+def test_before_an_account_was_opened_there_is_what_was_added_and_nothing_else(dense):
+    sandbox, client = dense
+    _, account = next(accounts_of(client))
+    made = sandbox.add_transaction(account["id"], 5, day=date(2001, 1, 1))
+    rows, _ = all_rows(client, account, **{"from": "2000-01-01", "to": "2022-12-31"})
+    assert [row["id"] for row in rows] == [made]
 
 
 EVENTFUL = """
