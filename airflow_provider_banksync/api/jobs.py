@@ -67,6 +67,16 @@ def is_active(job: Row) -> bool:
     return not is_ended(job)
 
 
+def running(rows: list[Row]) -> Row | None:
+    """Return the job of a feed that still runs; None where none does.
+
+    A feed runs one job at a time: one with a status that is new to us counts only where it is the newest.
+
+    :param rows: the feed's jobs, newest first.
+    """
+    return next((job for i, job in enumerate(rows) if is_active(job) and (i == 0 or is_known(job))), None)
+
+
 def same_dates(job: Row, from_date: str | None, to_date: str | None) -> bool:
     """Compare days; a sync without dates is another one than a sync with them."""
     pairs = ((job.get("startDate"), from_date), (job.get("endDate"), to_date))

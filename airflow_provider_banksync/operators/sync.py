@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from airflow_provider_banksync.exceptions import (
     BankSyncConflictError,
     BankSyncError,
     BankSyncJobTimeoutError,
+    BankSyncNotFoundError,
 )
 from airflow_provider_banksync.operators.family import BankSyncFamilySyncOperator
 from airflow_provider_banksync.operators.jobs import BankSyncCancelJobOperator, BankSyncTriggerLearnOperator
@@ -68,7 +70,8 @@ class BankSyncTriggerSyncOperator(BankSyncTaskMixin, BaseOperator):
 
     :param feed_id: feed to sync (templated). Give this or `feed_name`.
     :param feed_name: name of the feed to sync (templated); must be unique in its workspace.
-    :param from_date: first day to sync (templated): ``YYYY-MM-DD``, or a date. Without dates, the sync is incremental.
+    :param from_date: first day to sync (templated): ``YYYY-MM-DD``, or a date. Without dates, or where templates leave
+        both empty, the sync is incremental.
     :param to_date: last day to sync, inclusive (templated).
     :param banksync_conn_id: connection to use.
     :param workspace_id: portal that the feed lives in (templated); None: the connection's workspace.
@@ -171,7 +174,8 @@ class BankSyncTriggerSyncOperator(BankSyncTaskMixin, BaseOperator):
 
         with permanent_errors_fail():
             try:
-                job_of_event(event)
+                with suppress(BankSyncNotFoundError):  # it is out of the way, too
+                    job_of_event(event)
             except BankSyncJobTimeoutError as error:
                 raise Limit.of_event(event).error(error) from error
             memory = self._memory(context, event["feed_id"], *check_days(self.from_date, self.to_date))
@@ -219,18 +223,23 @@ class BankSyncTriggerSyncOperator(BankSyncTaskMixin, BaseOperator):
         return require_id("id of the feed", feed["id"])
 
     def _sync(self, context: Context, memory: SyncMemory, limit: Limit) -> dict[str, Any]:
+        from airflow_provider_banksync.api.jobs import running
         from airflow_provider_banksync.durable import Found
 
-        for attempt in range(_STARTS):
-            if attempt:
-                time.sleep(_SETTLE * attempt)
+        gone = 0
+        while gone < _STARTS:
             if self._killed:
                 raise BankSyncError("the task was killed before its sync was started.")
             found: Found | None
             try:
                 found = Found(self._ask(memory), ours=True)
             except BankSyncConflictError as conflict:
-                found = memory.claim(self.hook) or self._meet(memory, conflict, limit)
+                found = memory.claim(self.hook)
+                if found is None and (job := running(self.hook.list_jobs(memory.wanted.feed_id))):
+                    found = self._meet(memory, job, conflict, limit)
+                elif found is None:
+                    gone += 1
+                    time.sleep(_SETTLE * gone)
             else:
                 self.log.info("Started job %s of %s.", found.job["id"], self._place(found.job))
             if found is not None:
@@ -257,15 +266,14 @@ class BankSyncTriggerSyncOperator(BankSyncTaskMixin, BaseOperator):
             self._cancel_unheard(memory, "its task was killed", wish=self.cancel_on_kill)
             raise
 
-    def _meet(self, memory: SyncMemory, conflict: BankSyncConflictError, limit: Limit) -> Found | None:
+    def _meet(
+        self, memory: SyncMemory, running: dict[str, Any], conflict: BankSyncConflictError, limit: Limit
+    ) -> Found | None:
         """Deal with a job that is not ours and runs: join it, or see it out of the way."""
         from airflow_provider_banksync.durable import Found
 
         memory.refused()
         feed_id = memory.wanted.feed_id
-        running = self._running_job(feed_id)
-        if running is None:
-            return None
         if running["id"] == memory.former:
             self.log.info("Job %s was started by this task before it was cleared.", running["id"])
             if self.cancel_on_kill:
@@ -275,7 +283,8 @@ class BankSyncTriggerSyncOperator(BankSyncTaskMixin, BaseOperator):
             self.log.info("Joined job %s of %s, which runs already.", running["id"], self._place(running))
             return Found(running, ours=False)
         self.log.info("Job %s of %s is in the way: waiting it out.", running["id"], self._place(running))
-        self._wait(feed_id, running, limit, "execute_after_running", ours=False)
+        with suppress(BankSyncNotFoundError):  # it is out of the way, too
+            self._wait(feed_id, running, limit, "execute_after_running", ours=False)
         return None
 
     def _follow(self, context: Context, memory: SyncMemory, found: Found, limit: Limit) -> dict[str, Any]:
@@ -299,20 +308,16 @@ class BankSyncTriggerSyncOperator(BankSyncTaskMixin, BaseOperator):
         self._ours = None
         return self._finish(ended)
 
-    def _running_job(self, feed_id: str) -> dict[str, Any] | None:
-        from airflow_provider_banksync.api.jobs import is_active
-
-        return next((job for job in self.hook.list_jobs(feed_id) if is_active(job)), None)
-
     def _joins(self, running: dict[str, Any], conflict: BankSyncConflictError) -> bool:
         """Decide what to do about somebody else's job that runs: wait for it as if ours, or wait it out (False)."""
         if self.if_running == "fail":
             raise conflict
         if self.if_running == "skip":
             raise AirflowSkipException(f"Job {running['id']} of feed {running.get('feedId')} runs already.")
-        pairs = zip(check_days(self.from_date, self.to_date), ("startDate", "endDate"), strict=True)
-        same = all(not ours or ours == str(running.get(name))[:10] for ours, name in pairs)
-        return self.if_running == "attach" and same
+        from airflow_provider_banksync.api.jobs import same_dates
+
+        asked = check_days(self.from_date, self.to_date)
+        return self.if_running == "attach" and (asked == (None, None) or same_dates(running, *asked))
 
     def _wait(
         self, feed_id: str, job: dict[str, Any], limit: Limit, method_name: str, *, ours: bool

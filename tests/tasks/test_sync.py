@@ -116,6 +116,7 @@ def test_rows_that_did_not_write(banksync_sandbox: BankSyncSandbox, deferrable: 
 
 
 @BOTH
+@pytest.mark.banksync_sandbox(portals=2, job_seconds=(6, 7), row_error_share=0)
 def test_attach_waits_for_the_job_that_runs(banksync_sandbox: BankSyncSandbox, deferrable: bool) -> None:
     feed = family_feed(banksync_sandbox)
     running = BankSyncHook(workspace_id=feed["workspaceId"]).trigger_sync(feed["id"])
@@ -123,6 +124,21 @@ def test_attach_waits_for_the_job_that_runs(banksync_sandbox: BankSyncSandbox, d
     assert run.result["id"] == running["id"]
     assert run.xcom == {"job_id": running["id"]}
     assert len(made(banksync_sandbox, feed["id"])) == 1
+
+
+@BOTH
+@pytest.mark.banksync_sandbox(portals=2, job_seconds=(6, 7), row_error_share=0)
+def test_a_job_for_other_days_is_not_joined_where_one_end_is_open(
+    banksync_sandbox: BankSyncSandbox, deferrable: bool
+) -> None:
+    feed = family_feed(banksync_sandbox)
+    two_days = BankSyncHook(workspace_id=feed["workspaceId"]).trigger_sync(
+        feed["id"], "2026-01-01", "2026-01-02"
+    )
+    place = {"feed_id": feed["id"], "workspace_id": feed["workspaceId"]}
+    run = run_task(operator(**place, deferrable=deferrable, from_date="2026-01-01"))
+    assert run.result["id"] != two_days["id"]
+    assert (run.result["startDate"], run.result.get("endDate")) == ("2026-01-01", None)
 
 
 @BOTH
