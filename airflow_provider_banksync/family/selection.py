@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_banksync.api.checks import check_days
 from airflow_provider_banksync.exceptions import BankSyncConfigError
 
 if TYPE_CHECKING:
@@ -27,13 +28,16 @@ class Selection:
     """The feeds that an operator's arguments choose, by one listing.
 
     `rows` holds ``[id, workspace_id, name of the portal, name]`` of each, `refused` the outcomes of those that cannot
-    be synced this way; `date` is the server's clock at the listing, `received` ours (monotonic).
+    be synced this way. `from_date` and `to_date` are the days as the API writes them; `date` is the server's clock at
+    the listing, `received` ours (monotonic).
     """
 
     def __init__(self, operator: BankSyncFamilySyncOperator) -> None:
         self._operator = operator
         self.rows: dict[str, list[Any]] = {}
         self.refused: list[dict[str, Any]] = []
+        self.from_date: str | None = None
+        self.to_date: str | None = None
         self.date: float | None = None
         self.received = 0.0
 
@@ -45,7 +49,7 @@ class Selection:
         from airflow_provider_banksync.api import endpoints
 
         operator = self._operator
-        endpoints.trigger_sync("any", operator.from_date or None, operator.to_date or None)  # checks the days
+        self.from_date, self.to_date = check_days(operator.from_date, operator.to_date)
         wanted = {
             name: _ids(name, getattr(operator, name)) for name in ("workspace_ids", "feed_ids", "data_types")
         }
@@ -92,7 +96,7 @@ class Selection:
         workspace_id = feed.get("workspaceId") or operator.workspace_id or None
         portal = (feed.get("portal") or {}).get("name")
         self.rows[feed["id"]] = [feed["id"], workspace_id, portal, str(feed.get("name"))]
-        if feed.get("dataType") == "trades" and not (operator.from_date and operator.to_date):
+        if feed.get("dataType") == "trades" and not (self.from_date and self.to_date):
             self.refused.append(_refusal(*self.rows[feed["id"]]))
 
 

@@ -25,6 +25,7 @@ from airflow_provider_banksync.task import (
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import date
 
     from airflow.providers.common.compat.sdk import Context
 
@@ -55,8 +56,8 @@ class BankSyncFamilySyncOperator(BankSyncTaskMixin, BaseOperator):
     :param workspace_ids: only feeds of these portals (templated). One that is unknown is an error.
     :param feed_ids: only these feeds (templated). One that is unknown is an error.
     :param data_types: only feeds of these types: transactions, balances, trades, ... (templated).
-    :param from_date: first day to sync, ``YYYY-MM-DD``, for every matching feed (templated). Without dates, syncs are
-        incremental, and trades feeds, which need dates, fail.
+    :param from_date: first day to sync, ``YYYY-MM-DD`` or a date, for every matching feed (templated). Without dates,
+        syncs are incremental, and trades feeds, which need dates, fail.
     :param to_date: last day to sync, inclusive (templated).
     :param banksync_conn_id: connection to use.
     :param workspace_id: workspace to work in (templated); None: the connection's.
@@ -94,8 +95,8 @@ class BankSyncFamilySyncOperator(BankSyncTaskMixin, BaseOperator):
         workspace_ids: Sequence[str] | None = None,
         feed_ids: Sequence[str] | None = None,
         data_types: Sequence[str] | None = None,
-        from_date: str | None = None,
-        to_date: str | None = None,
+        from_date: str | date | None = None,
+        to_date: str | date | None = None,
         banksync_conn_id: str = "banksync_default",
         workspace_id: str | None = None,
         if_running: str = "attach",
@@ -162,8 +163,8 @@ class BankSyncFamilySyncOperator(BankSyncTaskMixin, BaseOperator):
                 "deadline": deadline,
                 "since": since,
                 "attempt_since": attempt_since,
-                "from_date": self.from_date or None,
-                "to_date": self.to_date or None,
+                "from_date": selection.from_date,
+                "to_date": selection.to_date,
                 "if_running": self.if_running,
                 "max_active": self.max_active,
                 "poll_interval": self.poll_interval,

@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import date, datetime, timezone
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -696,6 +696,26 @@ def test_a_retry_takes_up_the_jobs_that_run(
     result = attempt(operator(deferrable=deferrable, max_active=5), 2, **context).result
     assert started(banksync_sandbox) == dict.fromkeys(feeds, 1)
     assert {row["status"] for row in result.values()} == {"completed"}
+
+
+@BOTH
+def test_dates_may_be_dates(banksync_sandbox: BankSyncSandbox, deferrable: bool) -> None:
+    feeds = feeds_of(banksync_sandbox)
+    first = next(iter(feeds))
+    hook = BankSyncHook(workspace_id=feeds[first]["workspaceId"])
+    context: dict[str, Any] = {"dag_run": SimpleNamespace(start_date=datetime.now(timezone.utc))}
+    joined = hook.trigger_sync(first, "2026-01-01", "2026-01-31")
+    days: dict[str, Any] = {
+        "from_date": date(2026, 1, 1),
+        "to_date": datetime(2026, 1, 31, 5, tzinfo=timezone.utc),
+    }
+    result = attempt(operator(deferrable=deferrable, **days), 1, **context).result
+    assert result[first]["job_id"] == joined["id"]
+    assert attempt(operator(deferrable=deferrable, **days), 2, **context).result == result
+    assert started(banksync_sandbox) == dict.fromkeys(feeds, 1)
+    assert {(job["startDate"], job["endDate"]) for job in banksync_sandbox.jobs} == {
+        ("2026-01-01", "2026-01-31")
+    }
 
 
 def test_what_is_not_durable_begins_anew(banksync_sandbox: BankSyncSandbox) -> None:
