@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_banksync.task import for_xcom
 
 if TYPE_CHECKING:
+    import logging
+
     from airflow.providers.common.compat.sdk import Context
 
 #: Keys in Airflow's task state store. Renaming them would lose what running tasks have stored.
@@ -23,11 +25,19 @@ class Memory:
 
     Airflow 3.3 has a store that tries of a task share; it also outlives a clearing of the task, which begins a new
     run and must not find the old one's. Before 3.3, a retry takes the start of the DAG run for the run's: what was
-    synced since then is found by asking BankSync.
+    synced since then is found by asking BankSync. So it is where the store fails.
+
+    :param wanted: what is asked for, as JSON takes it; the record of a try that asked for something else is none for
+        this one.
+    :param durable: False remembers nothing.
     """
 
-    def __init__(self, context: Context, *, durable: bool) -> None:
+    def __init__(
+        self, context: Context, log: logging.Logger | Any, wanted: dict[str, Any], *, durable: bool
+    ) -> None:
         self._context: Any = context
+        self._log = log
+        self._wanted = wanted
         ti: Any = context["ti"]
         task = getattr(ti, "task", None)
         retries = getattr(task, "retries", None) or 0
@@ -53,8 +63,8 @@ class Memory:
         stored = self._stored()
         if stored is not None:
             return stored["since"], now, self._kept(stored)
+        self._call("set", KEY, {**self._record(), "since": now, "kept": 0})
         if self._store is not None:
-            self._store.set(KEY, {"first_try": self._first_try, "since": now, "kept": 0})
             return now, now, []
         began = getattr(self._context.get("dag_run"), "start_date", None)
         if not self._retry or began is None:
@@ -70,24 +80,41 @@ class Memory:
         chunks = [rows[at : at + _CHUNK] for at in range(0, len(rows), _CHUNK)]
         for number, chunk in enumerate(chunks):
             values = [[_plain(row[name]) for name in _KEPT] for row in chunk]
-            self._store.set(KEY_KEPT.format(number), values)
-        self._store.set(KEY, {**stored, "kept": len(chunks)})
+            self._call("set", KEY_KEPT.format(number), values)
+        self._call("set", KEY, {**stored, "kept": len(chunks)})
 
     def _stored(self) -> dict[str, Any] | None:
-        stored = self._store.get(KEY) if self._store is not None else None
-        if isinstance(stored, dict) and stored.get("first_try") == self._first_try:
+        stored = self._call("get", KEY)
+        if isinstance(stored, dict) and stored.items() >= self._record().items():
             return stored
         return None
+
+    def _record(self) -> dict[str, Any]:
+        return {"first_try": self._first_try, "wanted": self._wanted}
 
     def _kept(self, stored: dict[str, Any]) -> list[dict[str, Any]]:
         rows = []
         for number in range(stored.get("kept", 0)):
-            for values in self._store.get(KEY_KEPT.format(number)) or []:
+            for values in self._call("get", KEY_KEPT.format(number)) or []:
                 row = dict(zip(_KEPT, values, strict=True))
                 rows.append(
                     {**row, "status": "completed", "error": None, "permanent": False, "how": "earlier"}
                 )
         return rows
+
+    def _call(self, name: str, *arguments: Any) -> Any:
+        """Use the store; without it the run goes on, and a retry asks BankSync, as on older Airflow."""
+        if self._store is None:
+            return None
+        try:
+            return getattr(self._store, name)(*arguments)
+        except Exception as error:  # noqa: BLE001 - of a backend that Airflow lets anybody write
+            self._log.warning(
+                "Airflow's task state store failed (%s): a retry of this task will look for its jobs in BankSync.",
+                type(error).__name__,
+            )
+            self._store = None
+            return None
 
 
 def _plain(value: Any) -> Any:

@@ -13,6 +13,7 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
+from airflow_provider_banksync.api.checks import check_days
 from airflow_provider_banksync.exceptions import BankSyncConfigError, BankSyncError, BankSyncJobFailedError
 from airflow_provider_banksync.task import (
     IF_RUNNING,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_banksync.api.crew import Crew
     from airflow_provider_banksync.api.family import FamilyRun
+    from airflow_provider_banksync.family.memory import Memory
 
 #: Airflow's own timeout of a deferral comes this much (seconds) after the trigger's deadline, and two requests a feed
 #: later: so long may the trigger need to cancel what still runs.
@@ -142,7 +144,6 @@ class BankSyncFamilySyncOperator(BankSyncTaskMixin, BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """List the feeds, then start and follow their syncs, here or on the triggerer."""
-        from airflow_provider_banksync.family.memory import Memory
         from airflow_provider_banksync.family.selection import Selection
 
         with permanent_errors_fail():
@@ -150,7 +151,7 @@ class BankSyncFamilySyncOperator(BankSyncTaskMixin, BaseOperator):
             selection = Selection(self).choose()
             if not selection.rows:
                 raise AirflowSkipException("No feed matches: there is nothing to sync.")
-            memory = Memory(context, durable=self.durable)
+            memory = self._memory(context)
             since, attempt_since, known = memory.begin(selection.date, selection.received)
             known = [row for row in known if row["feed_id"] in selection.rows]
             done = {row["feed_id"] for row in known} | {row["feed_id"] for row in selection.refused}
@@ -200,6 +201,19 @@ class BankSyncFamilySyncOperator(BankSyncTaskMixin, BaseOperator):
         else:
             self._crew.stop()
 
+    def _memory(self, context: Context) -> Memory:
+        from airflow_provider_banksync.family.memory import Memory
+
+        from_date, to_date = check_days(self.from_date, self.to_date)
+        wanted = {
+            "conn_id": self.banksync_conn_id,
+            "workspace_id": self.workspace_id or None,
+            "from_date": from_date,
+            "to_date": to_date,
+            "fail_on_job_errors": self.fail_on_job_errors,
+        }
+        return Memory(context, self.log, wanted, durable=self.durable)
+
     def _drive(self, feeds: list[list[Any]], settings: dict[str, Any]) -> list[dict[str, Any]]:
         from concurrent.futures import CancelledError
 
@@ -246,15 +260,13 @@ class BankSyncFamilySyncOperator(BankSyncTaskMixin, BaseOperator):
         )
 
     def _finish(self, context: Context, rows: list[dict[str, Any]]) -> dict[str, Any]:
-        from airflow_provider_banksync.family.memory import Memory
-
         self._tell(rows)
         result = for_xcom({row["feed_id"]: {name: row[name] for name in _RESULT} for row in rows})
         failed = [row for row in rows if row["error"] is not None]
         if len(failed) > self.max_failures:
-            Memory(context, durable=self.durable).keep([row for row in rows if row["status"] == "completed"])
             # Airflow keeps no result of a task that fails; whoever reports on the clients needs it most then.
             context["ti"].xcom_push(key="return_value", value=result)
+            self._memory(context).keep([row for row in rows if row["status"] == "completed"])
             message = self._complaint(failed, len(rows))
             if all(row["permanent"] for row in failed):
                 raise AirflowFailException(message)

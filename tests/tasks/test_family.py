@@ -735,6 +735,76 @@ def test_the_store_is_written_before_the_first_start(banksync_sandbox: BankSyncS
     assert KEY == "banksync_family", "runs that are under way have stored it under that name"
 
 
+@BOTH
+@pytest.mark.banksync_sandbox(**{**QUICK, "row_error_share": 1})
+@pytest.mark.parametrize(
+    "other",
+    [{"from_date": "2026-02-01", "to_date": "2026-02-28"}, {"fail_on_job_errors": True}],
+    ids=["dates", "fail_on_job_errors"],
+)
+def test_a_retry_that_asks_for_something_else_takes_over_nothing(
+    banksync_sandbox: BankSyncSandbox, deferrable: bool, other: dict[str, Any]
+) -> None:
+    feeds = feeds_of(banksync_sandbox)
+    victim = list(feeds)[-1]
+    refused = banksync_sandbox.faults.add(REFUSALS["404"], method="POST", path=f"/v1/feeds/{victim}/sync")
+    store, asked_first = Store(), {"from_date": "2026-01-01", "to_date": "2026-01-31"}
+    with pytest.raises(AirflowFailException):
+        attempt(operator(deferrable=deferrable, **asked_first), 1, task_state_store=store)
+    assert len(banksync_sandbox.jobs) == len(feeds) - 1
+    assert refused.hits
+    banksync_sandbox.faults.clear()
+    time.sleep(1.1)  # what was started in this second is not the new run's
+    again = operator(deferrable=deferrable, max_failures=len(feeds), **{**asked_first, **other})
+    result = attempt(again, 2, task_state_store=store).result
+    assert started(banksync_sandbox) == {**dict.fromkeys(feeds, 2), victim: 1}
+    latest = {job["feedId"]: job["id"] for job in banksync_sandbox.jobs}
+    assert {feed_id: row["job_id"] for feed_id, row in result.items()} == latest
+
+
+class Broken(Store):
+    """A store whose backend is gone after so many calls."""
+
+    def __init__(self, left: int) -> None:
+        super().__init__()
+        self.left = left
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self._count()
+        return super().get(key, default)
+
+    def set(self, key: str, value: Any) -> None:
+        self._count()
+        super().set(key, value)
+
+    def _count(self) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise ConnectionError("the backend is gone")
+
+
+@pytest.mark.banksync_sandbox(**{**QUICK, "broken_banks": 1})
+@pytest.mark.parametrize("left", [0, 1, 2, 3, 4])
+def test_a_store_that_fails_fails_no_task(
+    banksync_sandbox: BankSyncSandbox, said: Callable[[], str], left: int
+) -> None:
+    feeds = feeds_of(banksync_sandbox)
+    context: dict[str, Any] = {"dag_run": SimpleNamespace(start_date=datetime.now(timezone.utc))}
+    run = Try(1)
+    with pytest.raises(x.BankSyncJobFailedError, match="feeds failed, more than max_failures=0"):
+        operator().execute({"ti": run, "task_state_store": Broken(left), **context})
+    assert run.xcom["return_value"].keys() == feeds.keys()
+    assert "task state store failed (ConnectionError)" in said()
+    # The retry finds what there is by asking BankSync.
+    doomed = {job["feedId"] for job in banksync_sandbox.jobs if job["status"] == "failed"}
+    for bank in truth(banksync_sandbox, "/v1/banks?scope=family"):
+        banksync_sandbox.mend_bank(bank["id"])
+    time.sleep(1.1)
+    result = attempt(operator(), 2, task_state_store=Broken(0), **context).result
+    assert result.keys() == feeds.keys()
+    assert started(banksync_sandbox) == {feed_id: 1 + (feed_id in doomed) for feed_id in feeds}
+
+
 # --- many ---
 
 
