@@ -49,7 +49,7 @@ class BankSyncUpsertFeedOperator(BankSyncTaskMixin, BaseOperator):
     answer that was lost, makes no second feed.
 
     Only what `definition` names is compared, inside of objects, too: what BankSync adds by itself, and what others set
-    in fields that are not named, stays. A field that differs is replaced as a whole by what `definition` says.
+    in fields that are not named, stays; except in an object whose ``type`` changes, and in lists, which are replaced.
 
     Returns a dict: ``feed_id``, ``action`` (``created``, ``updated`` or ``unchanged``), ``changed`` (the fields that
     were), ``feed`` (as it is now). The id is in XCom as ``feed_id``, too.
@@ -168,7 +168,9 @@ class BankSyncUpsertFeedOperator(BankSyncTaskMixin, BaseOperator):
             return feed, "unchanged", []
         for field in changed:
             self.log.info("%s: %s becomes %s.", field, _shown(feed.get(field)), _shown(wanted[field]))
-        updated = self.hook.update_feed(feed["id"], {field: wanted[field] for field in changed})
+        updated = self.hook.update_feed(
+            feed["id"], {field: _merged(feed.get(field), wanted[field]) for field in changed}
+        )
         self.log.info("Updated feed %r (%s).", self.name, feed.get("id"))
         self._warn_of_ignored(updated, wanted)
         return updated, "updated", changed
@@ -243,6 +245,15 @@ class BankSyncDeleteFeedOperator(BankSyncFeedMixin, BaseOperator):
 def differing(feed: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
     """Return the fields that are not as wanted, sorted."""
     return sorted(field for field, value in wanted.items() if not _matches(feed.get(field), value, field))
+
+
+def _merged(have: Any, want: Any) -> Any:
+    """Return what is wanted, with what else there is: BankSync replaces an object as a whole."""
+    if not isinstance(have, dict) or not isinstance(want, dict):
+        return want
+    if want.get("type", have.get("type")) != have.get("type"):
+        return want  # another kind of destination has other fields
+    return {**have, **{name: _merged(have.get(name), value) for name, value in want.items()}}
 
 
 def _matches(have: Any, want: Any, path: str) -> bool:

@@ -53,10 +53,9 @@ __all__ = [
 #: Airflow's own timeout of a deferral comes this much (seconds) after the trigger's deadline, so that the trigger has
 #: the time for a last look and the task hears what the job was doing.
 DEFERRAL_GRACE = 600
-#: How often a sync is asked for when each time a job runs that has ended when we look for it.
-_STARTS = 5
-#: Seconds before the next time; they grow by as much each time.
-_SETTLE = 1.0
+#: How often a sync is asked for when each time a job runs that has ended when we look for it; and the first wait
+#: between (seconds), which grows by as much each time.
+_STARTS, _SETTLE = 5, 1.0
 
 
 class BankSyncTriggerSyncOperator(BankSyncTaskMixin, BaseOperator):
@@ -130,21 +129,17 @@ class BankSyncTriggerSyncOperator(BankSyncTaskMixin, BaseOperator):
             )
         if (feed_id is None) == (feed_name is None):
             raise BankSyncConfigError("give either feed_id or feed_name, and not both.")
-        self.feed_id = feed_id
-        self.feed_name = feed_name
-        self.from_date = from_date
-        self.to_date = to_date
+        self.feed_id, self.feed_name = feed_id, feed_name
+        self.from_date, self.to_date = from_date, to_date
         self.banksync_conn_id = banksync_conn_id
         self.workspace_id = workspace_id
         self.if_running = if_running
         self.durable = durable
-        self.wait_for_completion = wait_for_completion
-        self.deferrable = deferrable
+        self.wait_for_completion, self.deferrable = wait_for_completion, deferrable
         self.poll_interval = seconds("poll_interval", poll_interval, least=0.01)
         self.max_poll_interval = seconds("max_poll_interval", max_poll_interval, least=0.01)
         self.timeout = seconds("timeout", timeout)
-        self.cancel_on_kill = cancel_on_kill
-        self.cancel_on_timeout = cancel_on_timeout
+        self.cancel_on_kill, self.cancel_on_timeout = cancel_on_kill, cancel_on_timeout
         self.fail_on_job_errors = fail_on_job_errors
         #: The job that is to be cancelled if the task is killed now.
         self._ours: tuple[str, str] | None = None
@@ -245,7 +240,7 @@ class BankSyncTriggerSyncOperator(BankSyncTaskMixin, BaseOperator):
             if found is not None:
                 return self._follow(context, memory, found, limit)
         raise BankSyncError(
-            f"feed {memory.wanted.feed_id} had another job running each of {_STARTS} times that a sync was asked for."
+            f"feed {memory.wanted.feed_id} was busy {_STARTS} times that a sync was asked for."
         )
 
     def _ask(self, memory: SyncMemory) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from airflow_provider_banksync.hooks.banksync import BankSyncHook
 from airflow_provider_banksync.operators.feeds import (
     BankSyncDeleteFeedOperator,
     BankSyncUpsertFeedOperator,
+    _merged,
     differing,
 )
 from airflow_provider_banksync.sandbox import Fault
@@ -101,6 +102,23 @@ def test_what_is_not_named_is_left_alone(banksync_sandbox: BankSyncSandbox) -> N
     (feed,) = named(banksync_sandbox, workspace_id)
     assert run.result["changed"] == ["icon"]
     assert {name: feed[name] for name in definition} == {**definition, "icon": "🦊"}
+
+
+def test_what_others_set_inside_of_an_object_stays(banksync_sandbox: BankSyncSandbox) -> None:
+    workspace_id, definition = defined(banksync_sandbox)
+    schedule = {"enabled": True, "frequency": "daily", "timeOfDay": "05:00"}
+    run_task(upsert(definition={**definition, "schedule": schedule}, workspace_id=workspace_id))
+    run = run_task(upsert(definition={"schedule": {"enabled": False}}, workspace_id=workspace_id))
+    assert (run.result["action"], run.result["changed"]) == ("updated", ["schedule"])
+    (feed,) = named(banksync_sandbox, workspace_id)
+    assert {name: feed["schedule"][name] for name in schedule} == {**schedule, "enabled": False}
+
+
+def test_an_object_of_another_kind_is_replaced() -> None:
+    have = {"type": "notion", "databaseId": "d", "options": {"a": 1, "b": 2}}
+    assert _merged(have, {"type": "sheets", "sheetName": "s"}) == {"type": "sheets", "sheetName": "s"}
+    assert _merged(have, {"options": {"b": 3}}) == {**have, "options": {"a": 1, "b": 3}}
+    assert _merged([1, 2], [3]) == [3]
 
 
 def test_other_workspaces_do_not_count(banksync_sandbox: BankSyncSandbox) -> None:
