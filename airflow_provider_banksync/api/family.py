@@ -49,6 +49,11 @@ class FamilyRun(FamilySteps):
         """Whether every feed has its outcome."""
         return not self._left
 
+    @property
+    def late(self) -> bool:
+        """Whether the time was up before every feed had its outcome."""
+        return self._closing is not None and not self._killed
+
     def next_step(self) -> Conversation[None] | None:
         """Return what to do now, beside what is under way; None when there is nothing for the moment.
 

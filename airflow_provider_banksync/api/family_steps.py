@@ -11,6 +11,7 @@ from airflow_provider_banksync.api.family_tracks import (
     Phase,
     Track,
     belongs,
+    current,
     left_a_trace,
     may_join,
 )
@@ -168,7 +169,7 @@ class FamilySteps:
         if self._recognise(track, reply):
             self._deciding = False
             return True
-        running = next((job for job in reply.value if jobs.is_active(job)), None)
+        running = next((job for job in current(reply.value) if jobs.is_active(job)), None)
         if running is not None:
             self._meet(track, running)
         return running is not None
@@ -181,7 +182,7 @@ class FamilySteps:
 
     def _recognise(self, track: Track, reply: Reply[list[Row]]) -> bool:
         """Take up the job that this run has started earlier, if there is one."""
-        mine = next((job for job in reply.value if belongs(job, self.settings)), None)
+        mine = next((job for job in current(reply.value) if belongs(job, self.settings)), None)
         if mine is None:
             return False
         ended = codec.parse_instant(mine.get("completedAt") or mine.get("updatedAt"))
@@ -216,7 +217,7 @@ class FamilySteps:
             )
         except BankSyncConflictError as error:
             reply = yield from self._jobs(track)
-            running = next((job for job in reply.value if jobs.is_active(job)), None)
+            running = next((job for job in current(reply.value) if jobs.is_active(job)), None)
             if running is not None:
                 self._meet(track, running)
                 return

@@ -114,9 +114,17 @@ class Track:
 
 
 def may_join(running: dict[str, Any], settings: Settings) -> bool:
-    """Tell whether a job that somebody else started does what is wanted: no dates are, or it has them."""
-    pairs = ((settings.from_date, running.get("startDate")), (settings.to_date, running.get("endDate")))
-    return all(not ours or ours == str(theirs)[:10] for ours, theirs in pairs)
+    """Tell whether a job that somebody else started does what is wanted: no dates are, or it has just these."""
+    first, last = settings.from_date, settings.to_date
+    return not (first or last) or jobs.same_dates(running, first, last)
+
+
+def current(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Leave out of a feed's jobs, newest first, what has ended in a way that we do not know.
+
+    One job of a feed runs at a time, so only the newest can run with a status that is new to us.
+    """
+    return [job for at, job in enumerate(rows) if at == 0 or jobs.is_known(job) or jobs.is_ended(job)]
 
 
 def left_a_trace(rows: list[dict[str, Any]], settings: Settings) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_banksync.api.checks import check_days
@@ -57,6 +59,8 @@ class Selection:
             raise BankSyncConfigError(
                 "workspace_ids needs scope='family': other listings do not tell whose a feed is."
             )
+        if any(only is not None and not only for only in wanted.values()):
+            return self  # an upstream task that lists them has found none
         reply = operator.hook.get_conn().send(endpoints.list_feeds(operator.scope))
         self.date, self.received = reply.date, reply.received
         self._check(wanted, reply.value)
@@ -120,15 +124,17 @@ def _refusal(feed_id: str, workspace_id: str | None, portal: str | None, name: s
 def _ids(name: str, value: object) -> set[str] | None:
     if value is None:
         return None
-    if not isinstance(value, (list, tuple, set)) or not value:
-        raise BankSyncConfigError(f"{name} must be a list with at least one in it, or None, not {value!r}.")
-    wrong = [each for each in value if not isinstance(each, str) or not each.strip() or each == "None"]
+    # The result of a mapped task is a sequence of Airflow's own.
+    if not isinstance(value, (Sequence, AbstractSet)) or isinstance(value, (str, bytes)):
+        raise BankSyncConfigError(f"{name} must be a list, or None, not {value!r}.")
+    names = list(value)
+    wrong = [each for each in names if not isinstance(each, str) or not each.strip() or each == "None"]
     if wrong:
         raise BankSyncConfigError(
             f"{name} holds {wrong[0]!r}, which is no name.",
             hint="If it is a template or an XCom, look at what that gave in the rendered template.",
         )
-    return set(value)
+    return set(names)
 
 
 def _list(names: Iterable[str]) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import (
     AirflowFailException,
     AirflowSkipException,
+    AirflowTaskTimeout,
     BaseOperator,
     conf,
 )
@@ -26,6 +27,7 @@ from airflow_provider_banksync.task import (
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from collections.abc import Set as AbstractSet
     from datetime import date
 
     from airflow.providers.common.compat.sdk import Context
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from airflow_provider_banksync.api.crew import Crew
     from airflow_provider_banksync.api.family import FamilyRun
     from airflow_provider_banksync.family.memory import Memory
+    from airflow_provider_banksync.limits import Limit
 
 #: Airflow's own timeout of a deferral comes this much (seconds) after the trigger's deadline, and two requests a feed
 #: later: so long may the trigger need to cancel what still runs.
@@ -55,7 +58,8 @@ class BankSyncFamilySyncOperator(BankSyncTaskMixin, BaseOperator):
     or restarted, take up the jobs that this run has started, and start only what has not been synced.
 
     :param scope: ``family``: feeds of this workspace and of all its portals. ``self``: of this workspace (templated).
-    :param workspace_ids: only feeds of these portals (templated). One that is unknown is an error.
+    :param workspace_ids: only feeds of these portals (templated). One that is unknown is an error; where the list is
+        empty, as one from a task upstream may be, no feed matches. The same goes for the next two.
     :param feed_ids: only these feeds (templated). One that is unknown is an error.
     :param data_types: only feeds of these types: transactions, balances, trades, ... (templated).
     :param from_date: first day to sync, ``YYYY-MM-DD`` or a date, for every matching feed (templated). Without dates,
@@ -73,7 +77,7 @@ class BankSyncFamilySyncOperator(BankSyncTaskMixin, BaseOperator):
     :param timeout: seconds that all of it may take.
     :param cancel_on_kill: cancel the jobs that this run started when the task is killed. A deferred task is told so by
         Airflow 3.3 and later. Jobs that were merely joined go on.
-    :param cancel_on_timeout: cancel them when `timeout` has passed.
+    :param cancel_on_timeout: cancel them when `timeout` or the task's `execution_timeout` has passed.
     :param fail_on_job_errors: a job that completed with errors (rows that did not write) counts as failed.
     :param durable: a retry takes up what earlier tries have started. False: each try begins anew.
     """
@@ -94,9 +98,9 @@ class BankSyncFamilySyncOperator(BankSyncTaskMixin, BaseOperator):
         self,
         *,
         scope: str = "family",
-        workspace_ids: Sequence[str] | None = None,
-        feed_ids: Sequence[str] | None = None,
-        data_types: Sequence[str] | None = None,
+        workspace_ids: Sequence[str] | AbstractSet[str] | None = None,
+        feed_ids: Sequence[str] | AbstractSet[str] | None = None,
+        data_types: Sequence[str] | AbstractSet[str] | None = None,
         from_date: str | date | None = None,
         to_date: str | date | None = None,
         banksync_conn_id: str = "banksync_default",
@@ -145,9 +149,14 @@ class BankSyncFamilySyncOperator(BankSyncTaskMixin, BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """List the feeds, then start and follow their syncs, here or on the triggerer."""
         from airflow_provider_banksync.family.selection import Selection
+        from airflow_provider_banksync.limits import Limit
 
         with permanent_errors_fail():
-            deadline = time.time() + self.timeout
+            limit = (
+                Limit.of_deferred(context, self.timeout, self.execution_timeout)
+                if self.deferrable
+                else Limit(time.time() + self.timeout)
+            )
             selection = Selection(self).choose()
             if not selection.rows:
                 raise AirflowSkipException("No feed matches: there is nothing to sync.")
@@ -161,7 +170,7 @@ class BankSyncFamilySyncOperator(BankSyncTaskMixin, BaseOperator):
                 self.log.info("%d feeds were synced by an earlier try of this task.", len(known))
             self.log.info("Syncing %d feeds of %d workspaces.", len(feeds), len({feed[1] for feed in feeds}))
             settings = {
-                "deadline": deadline,
+                "deadline": limit.deadline,
                 "since": since,
                 "attempt_since": attempt_since,
                 "from_date": selection.from_date,
@@ -174,7 +183,7 @@ class BankSyncFamilySyncOperator(BankSyncTaskMixin, BaseOperator):
                 "fail_on_job_errors": self.fail_on_job_errors,
             }
             if feeds and self.deferrable:
-                self._defer(feeds, settings, rows)
+                self._defer(feeds, settings, rows, limit)
             if feeds:
                 rows += self._drive(feeds, settings)
             return self._finish(context, rows)
@@ -188,7 +197,8 @@ class BankSyncFamilySyncOperator(BankSyncTaskMixin, BaseOperator):
             if event["status"] == "error":
                 self._tell(outcomes)
                 raise_error(event["error"])
-            return self._finish(context, outcomes)
+            late = event.get("late", False) and event.get("limit") == "execution_timeout"
+            return self._finish(context, outcomes, out_of_time=late)
 
     def on_kill(self) -> None:
         """Cancel the jobs that this run has started: all at once, and for as long as Airflow leaves us."""
@@ -233,6 +243,15 @@ class BankSyncFamilySyncOperator(BankSyncTaskMixin, BaseOperator):
                 self._crew.drive()
         except CancelledError:
             self._killed = True
+        except AirflowTaskTimeout:
+            crew, self._crew = (
+                self._crew,
+                None,
+            )  # Airflow calls on_kill after this: there is nothing left to do
+            if self.cancel_on_timeout:
+                in_time = crew.withdraw()
+                self.log.info("The execution_timeout was over. %s", self._run.withdrawn(in_time=in_time))
+            raise
         except BankSyncError:
             self._tell([track.outcome() for track in self._run.tracks])
             raise
@@ -240,12 +259,14 @@ class BankSyncFamilySyncOperator(BankSyncTaskMixin, BaseOperator):
             raise BankSyncError("the task was killed.")
         return [track.outcome() for track in self._run.tracks]
 
-    def _defer(self, feeds: list[list[Any]], settings: dict[str, Any], known: list[dict[str, Any]]) -> None:
+    def _defer(
+        self, feeds: list[list[Any]], settings: dict[str, Any], known: list[dict[str, Any]], limit: Limit
+    ) -> None:
         from airflow_provider_banksync.api import codec
         from airflow_provider_banksync.triggers.family import BankSyncFamilyJobsTrigger
 
         minutes = 2 * len(feeds) / self.hook.get_conn().config.rate_limit
-        left = max(0.0, settings["deadline"] - time.time())
+        left = max(0.0, limit.deadline - time.time())
         self.defer(
             trigger=BankSyncFamilyJobsTrigger(
                 feeds=codec.dumps(feeds).decode(),
@@ -253,21 +274,27 @@ class BankSyncFamilySyncOperator(BankSyncTaskMixin, BaseOperator):
                 banksync_conn_id=self.banksync_conn_id,
                 workspace_id=self.workspace_id or None,
                 cancel_on_kill=self.cancel_on_kill,
+                limit=limit.name,
                 **settings,
             ),
             method_name="execute_complete",
             timeout=timedelta(seconds=left + DEFERRAL_GRACE + 60 * minutes),
         )
 
-    def _finish(self, context: Context, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    def _finish(
+        self, context: Context, rows: list[dict[str, Any]], *, out_of_time: bool = False
+    ) -> dict[str, Any]:
         self._tell(rows)
         result = for_xcom({row["feed_id"]: {name: row[name] for name in _RESULT} for row in rows})
         failed = [row for row in rows if row["error"] is not None]
-        if len(failed) > self.max_failures:
+        out_of_time = out_of_time and bool(failed)
+        if len(failed) > self.max_failures or out_of_time:
             # Airflow keeps no result of a task that fails; whoever reports on the clients needs it most then.
             context["ti"].xcom_push(key="return_value", value=result)
             self._memory(context).keep([row for row in rows if row["status"] == "completed"])
             message = self._complaint(failed, len(rows))
+            if out_of_time:
+                raise AirflowTaskTimeout(f"the task's execution_timeout was over. {message}")
             if all(row["permanent"] for row in failed):
                 raise AirflowFailException(message)
             raise BankSyncJobFailedError(message)
@@ -279,7 +306,8 @@ class BankSyncFamilySyncOperator(BankSyncTaskMixin, BaseOperator):
         lines = [f"{_label(row)}: {row['status']}: {row['error']}" for row in failed[:_MOST_NAMED]]
         if len(failed) > _MOST_NAMED:
             lines.append(f"and {len(failed) - _MOST_NAMED} more, which the log names")
-        head = f"{len(failed)} of {count} feeds failed, more than max_failures={self.max_failures}:"
+        more = f", more than max_failures={self.max_failures}" if len(failed) > self.max_failures else ""
+        head = f"{len(failed)} of {count} feeds failed{more}:"
         return "\n- ".join([head, *lines])
 
     def _tell(self, rows: list[dict[str, Any]]) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_banksync.compat import BaseTrigger, TriggerEvent
@@ -13,8 +11,8 @@ from airflow_provider_banksync.task import error_payload
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from airflow_provider_banksync.api.aio import AsyncClient
     from airflow_provider_banksync.api.family import FamilyRun
-    from airflow_provider_banksync.hooks.banksync import BankSyncHook
 
 
 class BankSyncFamilyJobsTrigger(BaseTrigger):
@@ -23,12 +21,14 @@ class BankSyncFamilyJobsTrigger(BaseTrigger):
     It may be stopped at any moment and started elsewhere from its stored form: it then asks BankSync what there is of
     this run already, and starts no feed a second time.
 
-    The event is a dict: ``status`` (``ended`` or ``error``), ``rows`` (the outcome of each feed, as JSON text), and
-    with ``error`` the error's ``type`` and ``message``: one that concerns every feed, such as a wrong key.
+    The event is a dict: ``status`` (``ended`` or ``error``), ``rows`` (the outcome of each feed, as JSON text),
+    ``limit``, ``late`` (whether the time was up before all had ended), and with ``error`` the error's ``type`` and
+    ``message``: one that concerns every feed, such as a wrong key.
 
     :param feeds: JSON text: a list of ``[feed_id, workspace_id, name of the portal, name of the feed]``.
     :param known: JSON text: outcomes that are known already, and come back with the others.
     :param deadline: moment when to give up, in seconds since the epoch.
+    :param limit: what the deadline comes from, for the event: ``timeout`` or ``execution_timeout``.
     :param since: moment when the run began, by BankSync's clock, in seconds since the epoch.
     :param attempt_since: moment when this try of the task began, by the same clock.
     :param banksync_conn_id: connection to use.
@@ -46,6 +46,7 @@ class BankSyncFamilyJobsTrigger(BaseTrigger):
         deadline: float,
         since: float | None,
         attempt_since: float | None,
+        limit: str = "timeout",
         known: str = "[]",
         banksync_conn_id: str = "banksync_default",
         workspace_id: str | None = None,
@@ -62,6 +63,7 @@ class BankSyncFamilyJobsTrigger(BaseTrigger):
         super().__init__()
         self.feeds = feeds
         self.known = known
+        self.limit = limit
         self.banksync_conn_id = banksync_conn_id
         self.workspace_id = workspace_id
         self.cancel_on_kill = cancel_on_kill
@@ -87,6 +89,7 @@ class BankSyncFamilyJobsTrigger(BaseTrigger):
             {
                 "feeds": self.feeds,
                 "known": self.known,
+                "limit": self.limit,
                 "banksync_conn_id": self.banksync_conn_id,
                 "workspace_id": self.workspace_id,
                 "cancel_on_kill": self.cancel_on_kill,
@@ -98,17 +101,20 @@ class BankSyncFamilyJobsTrigger(BaseTrigger):
         """Do it all, and yield the one event."""
         from airflow_provider_banksync.exceptions import BankSyncError
 
-        await _load()
-        from airflow_provider_banksync.api import codec, crew
-
-        self._run = run = self._new_run()
         event: dict[str, Any] = {"status": "ended"}
         try:
-            async with await self._hook().get_async_conn() as client:
-                await crew.drive(run, client)
+            async with await self._client() as client:
+                from airflow_provider_banksync.api import crew
+
+                self._run = self._new_run()
+                await crew.drive(self._run, client)
         except BankSyncError as error:
             event = {"status": "error", "error": error_payload(error)}
+        from airflow_provider_banksync.api import codec
+
+        run = self._run or self._new_run()
         outcomes = [track.outcome() for track in run.tracks]
+        event["limit"], event["late"] = self.limit, run.late
         event["rows"] = codec.dumps([*codec.loads(self.known), *outcomes]).decode()
         yield TriggerEvent(event)
 
@@ -118,23 +124,21 @@ class BankSyncFamilyJobsTrigger(BaseTrigger):
             return
         from airflow_provider_banksync.exceptions import BankSyncError
 
-        await _load()
-        from airflow_provider_banksync.api import crew
-
-        run = self._run or self._new_run()
         try:
-            async with await self._hook().get_async_conn() as client:
-                config = client.config
+            config = (await self._client()).config
+            from airflow_provider_banksync.api import crew
+
+            run = self._run or self._new_run()
             done = await crew.withdraw(run, config)
         except BankSyncError as error:
             self.log.warning("The task was killed, and not all of its jobs could be cancelled: %s", error)
         else:
             self.log.info("The task was killed. %s", run.withdrawn(in_time=done))
 
-    def _hook(self) -> BankSyncHook:
-        from airflow_provider_banksync.hooks.banksync import BankSyncHook
+    async def _client(self) -> AsyncClient:
+        from airflow_provider_banksync.async_client import open_client
 
-        return BankSyncHook(self.banksync_conn_id, workspace_id=self.workspace_id)
+        return await open_client(self.banksync_conn_id, self.workspace_id)
 
     def _new_run(self) -> FamilyRun:
         from airflow_provider_banksync.api import codec
@@ -146,12 +150,6 @@ class BankSyncFamilyJobsTrigger(BaseTrigger):
             clock=time.time,
             log=self.log,
         )
-
-
-async def _load() -> None:
-    """Load the client in a thread: it takes longer than the loop may stand still."""
-    for name in ("hooks.banksync", "api.crew", "api.family"):
-        await asyncio.to_thread(import_module, f"airflow_provider_banksync.{name}")
 
 
 def rows_of_event(event: Any) -> list[dict[str, Any]]:

@@ -8,23 +8,30 @@ import os
 import signal
 import threading
 import time
-from collections import Counter
+from collections import Counter, UserList
 from dataclasses import dataclass, field
-from datetime import date, datetime, timezone
+from datetime import date, datetime, timedelta, timezone
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException, TaskDeferred
+from airflow.providers.common.compat.sdk import (
+    AirflowFailException,
+    AirflowSkipException,
+    AirflowTaskTimeout,
+    TaskDeferred,
+)
 
+from airflow_provider_banksync import async_client
 from airflow_provider_banksync import exceptions as x
+from airflow_provider_banksync.api.family_tracks import Settings, may_join
 from airflow_provider_banksync.family.memory import KEY
 from airflow_provider_banksync.hooks.banksync import BankSyncHook
 from airflow_provider_banksync.operators.family import DEFERRAL_GRACE, BankSyncFamilySyncOperator
 from airflow_provider_banksync.sandbox import Fault
 from airflow_provider_banksync.triggers.family import BankSyncFamilyJobsTrigger, rows_of_event
 from tests.hooks.test_hook import truth
-from tests.tasks.conftest import Run, restored, run_task
+from tests.tasks.conftest import Run, restored, run_task, run_trigger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -159,7 +166,8 @@ def test_filters(banksync_sandbox: BankSyncSandbox) -> None:
         ({"feed_ids": ["no-such", "nor-this"]}, "feed_ids names feeds that there are not: no-such, nor-this"),
         ({"data_types": ["transaction"]}, "data_types names what BankSync does not have: transaction"),
         ({"feed_ids": "one"}, "feed_ids must be a list"),
-        ({"feed_ids": []}, "feed_ids must be a list with at least one"),
+        ({"feed_ids": 7}, "feed_ids must be a list"),
+        ({"workspace_ids": {"a": "b"}}, "workspace_ids must be a list"),
         ({"feed_ids": ["None"]}, "feed_ids holds 'None'"),
         ({"workspace_ids": ["w"], "scope": "self"}, "workspace_ids needs scope='family'"),
         ({"scope": "all"}, "scope must be"),
@@ -184,6 +192,24 @@ def test_nothing_to_sync_is_skipped(banksync_sandbox: BankSyncSandbox) -> None:
     with pytest.raises(AirflowSkipException, match="No feed matches"):
         run_task(operator(workspace_ids=[portal]))
     assert banksync_sandbox.jobs == []
+
+
+@pytest.mark.parametrize("name", ["feed_ids", "workspace_ids"])
+@pytest.mark.parametrize("empty", [[], (), set(), UserList()], ids=repr)
+def test_an_empty_list_matches_nothing(banksync_sandbox: BankSyncSandbox, name: str, empty: Any) -> None:
+    with pytest.raises(AirflowSkipException, match="No feed matches"):
+        run_task(operator(**{name: empty}))
+    assert banksync_sandbox.jobs == []
+
+
+@pytest.mark.parametrize("kind", [UserList, set, frozenset, tuple])
+def test_a_list_may_be_any_sequence_or_set(
+    banksync_sandbox: BankSyncSandbox, kind: Callable[[list[str]], Any]
+) -> None:
+    some = list(feeds_of(banksync_sandbox))[
+        :2
+    ]  # what a mapped task returns is a Sequence, and no list, as a UserList
+    assert set(run_task(operator(feed_ids=kind(some))).result) == set(some)
 
 
 @pytest.mark.parametrize(
@@ -345,6 +371,44 @@ def test_a_job_that_runs_already(
     assert {row["status"] for row in others} == {"completed"}
 
 
+def test_attach_joins_no_job_that_is_open_where_the_task_is_not() -> None:
+    def joins(first: str | None, last: str | None, *days: str | None) -> bool:
+        settings = Settings(deadline=0, from_date=first, to_date=last)
+        return may_join({"startDate": days[0], "endDate": days[1]}, settings)
+
+    whole = ("2026-01-01T00:00:00Z", "2026-01-31T00:00:00Z")
+    assert joins("2026-01-01", "2026-01-31", *whole)
+    assert joins(None, None, *whole)
+    assert joins("2026-01-01", None, whole[0], None)
+    assert not joins("2026-01-01", None, *whole)
+    assert not joins(None, "2026-01-31", *whole)
+    assert not joins("2026-01-01", "2026-01-31", whole[0], None)
+    assert not joins("2026-01-01", "2026-01-31", None, None)
+
+
+@pytest.mark.parametrize("newest", [True, False], ids=["the-newest", "an-old-one"])
+@pytest.mark.parametrize("rule", ["attach", "skip"])
+def test_a_status_that_nobody_knows(banksync_sandbox: BankSyncSandbox, rule: str, newest: bool) -> None:
+    feeds = feeds_of(banksync_sandbox)
+    first = next(iter(feeds))
+    expired = {"id": "j0", "feedId": first, "status": "expired", "createdAt": "2026-01-01T00:00:00Z"}
+    done = {"id": "j1", "feedId": first, "status": "completed", "createdAt": "2026-01-02T00:00:00Z"}
+    rows = [expired] if newest else [done, expired]
+    body = json.dumps({"success": True, "data": rows})
+    banksync_sandbox.faults.add(
+        Fault.answer(200, body, media_type="application/json"), method="GET", path=f"/v1/feeds/{first}/jobs"
+    )
+    run = Run()
+    task = operator(feed_ids=[first], if_running=rule, timeout=3, cancel_on_timeout=False)
+    if newest:
+        with pytest.raises((AirflowSkipException, AirflowFailException, x.BankSyncJobFailedError)):
+            run_task(task, run)
+        assert banksync_sandbox.jobs == []
+    else:
+        assert run_task(task, run).result[first]["status"] == "completed"
+        assert len(banksync_sandbox.jobs) == 1
+
+
 @pytest.mark.banksync_sandbox(**LONG)
 def test_where_all_are_running_skip_skips_the_task(banksync_sandbox: BankSyncSandbox) -> None:
     feeds = feeds_of(banksync_sandbox)
@@ -393,6 +457,55 @@ def test_when_the_time_is_up(banksync_sandbox: BankSyncSandbox, deferrable: bool
     result = run.xcom["return_value"]
     assert {row["status"] for feed_id, row in result.items() if feed_id != joined} == statuses
     assert all("the time was up" in row["error"] for row in result.values())
+
+
+@pytest.mark.slow
+@pytest.mark.banksync_sandbox(**LONG)
+@pytest.mark.parametrize("cancel", [True, False])
+def test_a_deferred_task_has_an_execution_timeout(banksync_sandbox: BankSyncSandbox, cancel: bool) -> None:
+    feeds = feeds_of(banksync_sandbox)
+    task = operator(
+        deferrable=True,
+        execution_timeout=timedelta(seconds=5),
+        cancel_on_timeout=cancel,
+        max_failures=len(feeds),
+    )
+    run = Run()
+    with pytest.raises(AirflowTaskTimeout, match=r"execution_timeout was over.*feeds failed"):
+        run_task(task, run)
+    assert run.deferrals[0].timeout.total_seconds() < 10 + DEFERRAL_GRACE + 60
+    statuses = {job["status"] for job in banksync_sandbox.jobs}
+    assert statuses == {"cancelled"} if cancel else "cancelled" not in statuses
+    assert run.xcom["return_value"].keys() == feeds.keys()
+    task.on_kill()
+
+
+@pytest.mark.banksync_sandbox(**LONG)
+@pytest.mark.parametrize("cancel", [True, False])
+def test_an_execution_timeout_in_a_worker_is_no_kill(banksync_sandbox: BankSyncSandbox, cancel: bool) -> None:
+    feeds = feeds_of(banksync_sandbox)
+    task = operator(cancel_on_timeout=cancel, cancel_on_kill=not cancel)
+
+    def ring(*_: Any) -> None:
+        raise AirflowTaskTimeout("the alarm")
+
+    def wait_and_ring() -> None:
+        wait_until(lambda: len(banksync_sandbox.jobs) == len(feeds))
+        os.kill(os.getpid(), signal.SIGALRM)
+
+    before = signal.signal(signal.SIGALRM, ring)
+    timer = threading.Thread(target=wait_and_ring)
+    timer.start()
+    try:
+        # As Airflow does it: the alarm raises in execute(), and on_kill is called for a task that ends so.
+        with pytest.raises(AirflowTaskTimeout, match="the alarm"):
+            run_task(task)
+        task.on_kill()
+    finally:
+        timer.join()
+        signal.signal(signal.SIGALRM, before)
+    statuses = {job["status"] for job in banksync_sandbox.jobs}
+    assert statuses == {"cancelled"} if cancel else "cancelled" not in statuses
 
 
 @pytest.mark.banksync_sandbox(**LONG)
@@ -575,6 +688,7 @@ def test_the_trigger_survives_its_stored_form() -> None:
     arguments = {
         "feeds": '[["f", "w", "Client", "Feed"]]',
         "known": '[{"feed_id": "g"}]',
+        "limit": "execution_timeout",
         "deadline": 12.5,
         "since": 1.5,
         "attempt_since": 2.5,
@@ -594,6 +708,35 @@ def test_the_trigger_survives_its_stored_form() -> None:
     assert path == "airflow_provider_banksync.triggers.family.BankSyncFamilyJobsTrigger"
     assert kwargs == arguments
     assert restored(BankSyncFamilyJobsTrigger(**arguments)).serialize() == (path, kwargs)
+
+
+def test_the_trigger_comes_by_its_client_as_the_others_do(
+    banksync_sandbox: BankSyncSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Any] = []
+    open_client = async_client.open_client
+
+    async def listening(*arguments: Any) -> Any:
+        opened.append(arguments)
+        return await open_client(*arguments)
+
+    monkeypatch.setattr(async_client, "open_client", listening)
+    _, trigger, _ = deferred()
+    finish(trigger)
+    asyncio.run(restored(trigger).on_kill())
+    assert opened == [("banksync_default", None)] * 2
+
+
+def test_a_trigger_without_its_connection_tells_so(banksync_sandbox: BankSyncSandbox) -> None:
+    task, trigger, _ = deferred()
+    trigger.banksync_conn_id = "no_such_connection"
+    event = run_trigger(trigger)
+    assert event["status"] == "error"
+    assert len(rows_of_event(event)) == len(feeds_of(banksync_sandbox))
+    with pytest.raises(AirflowFailException, match="no_such_connection"):
+        task.execute_complete({"ti": Run()}, event)
+    asyncio.run(trigger.on_kill())
+    assert banksync_sandbox.jobs == []
 
 
 @pytest.mark.parametrize("event", [None, "ended", {}, {"status": "success"}, {"status": "ended"}])
