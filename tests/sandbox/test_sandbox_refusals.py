@@ -243,7 +243,7 @@ def test_a_clock_moved_to_a_time_without_a_zone_says_what_is_missing(admin):
         (["--retry-after", "date"], "--rate-limit, which is missing"),
         (["--now", "2026-03-01"], "not a time like 2026-03-01T08:00:00Z: 2026-03-01"),
     ],
-    ids=" ".join,
+    ids=["window", "retry-after", "naive"],
 )
 def test_an_argument_that_would_be_ignored_or_misread_is_one_clear_line(arguments, complaint, capsys):
     from airflow_provider_banksync.sandbox.cli import main
