@@ -56,7 +56,9 @@ def declared(python):
         requirement = Requirement(line)
         if requirement.name == "airflow-provider-banksync":
             continue
-        environments = ({**on(python), "extra": extra} for extra in ("", "parquet", "sandbox", "dev"))
+        environments = (
+            {**on(python), "extra": extra} for extra in ("", "parquet", "sandbox", "shared-limit", "dev")
+        )
         if requirement.marker is None or any(map(requirement.marker.evaluate, environments)):
             yield requirement
 
