@@ -116,7 +116,7 @@ def test_rows_that_did_not_write(banksync_sandbox: BankSyncSandbox, deferrable: 
 
 
 @BOTH
-@pytest.mark.banksync_sandbox(time_scale=1, job_seconds=(6, 7))
+@pytest.mark.banksync_sandbox(time_scale=1, job_seconds=(3, 4))
 def test_attach_waits_for_the_job_that_runs(banksync_sandbox: BankSyncSandbox, deferrable: bool) -> None:
     feed = family_feed(banksync_sandbox)
     running = BankSyncHook(workspace_id=feed["workspaceId"]).trigger_sync(feed["id"])
@@ -127,7 +127,7 @@ def test_attach_waits_for_the_job_that_runs(banksync_sandbox: BankSyncSandbox, d
 
 
 @BOTH
-@pytest.mark.banksync_sandbox(time_scale=1, job_seconds=(6, 7))
+@pytest.mark.banksync_sandbox(time_scale=1, job_seconds=(3, 4))
 def test_a_job_for_other_days_is_not_joined_where_one_end_is_open(
     banksync_sandbox: BankSyncSandbox, deferrable: bool
 ) -> None:
