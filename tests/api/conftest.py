@@ -181,4 +181,4 @@ def face(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Fac
 
 @pytest.fixture
 def config(server: ScriptedServer) -> ClientConfig:
-    return ClientConfig(secret=KEY, base_url=server.url, timeout=0.5, max_retries=3)
+    return ClientConfig(secret=KEY, base_url=server.url, timeout=1.0, max_retries=3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -18,6 +19,19 @@ if TYPE_CHECKING:
     from airflow_provider_banksync.api.config import ClientConfig
 
 PASSWORD = "s3cr3tpw"
+
+# Where a tunnel is refused, urllib3 2.2 and Python 3.10's asyncio forget a socket that is closed already.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _forgotten_here() -> Iterator[None]:
+    """What is left over is this module's, and not the next one's."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(autouse=True)
