@@ -98,9 +98,11 @@ class Crew:
         """Drop what is under way; jobs go on."""
         self._stopping = True
         loop, task = self._loop, self._task
-        if loop is not None and task is not None and self._thread.is_alive():
+        if loop is None or task is None:
+            return
+        with contextlib.suppress(RuntimeError):  # its loop is closed: it has ended, or does so now
             loop.call_soon_threadsafe(task.cancel)
-            self._thread.join(KILL_TIMEOUT)
+        self._thread.join(KILL_TIMEOUT)
 
     def withdraw(self, seconds: float = KILL_SECONDS) -> bool:
         """Stop, and cancel what the run has started.

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_banksync.api.jobs import seconds_run
-from airflow_provider_banksync.compat import AIRFLOW
 from airflow_provider_banksync.sandbox import BankSyncSandbox
 from tests.conftest import ROOT
 from tests.dags.conftest import run_dag_file
@@ -18,10 +17,6 @@ from tests.hooks.test_hook import truth
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-
-pytestmark = pytest.mark.skipif(
-    (3, 1) <= AIRFLOW < (3, 3), reason="the endings are held on both ends of Airflow 3, and on Airflow 2"
-)
 
 DAG_FILE = ROOT / "tests" / "dags" / "matrix" / "banksync_matrix.py"
 

@@ -70,7 +70,10 @@ MORE: dict[str, dict[str, Any]] = {
     "too_long": {"execution_timeout": timedelta(seconds=4)},
 }
 
-with DAG("banksync_matrix", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=timezone.utc)) as dag:
+# A name for each set of tasks: the dag.test() of Airflow 3.1 does not run one that has changed since its last run.
+NAME = f"banksync_matrix_{min(TOLD['feeds'])}"
+
+with DAG(NAME, schedule=None, start_date=datetime(2026, 1, 1, tzinfo=timezone.utc)) as dag:
     for name, feed in TOLD["feeds"].items():
         BankSyncTriggerSyncOperator(
             task_id=name,
