@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -85,6 +86,7 @@ def _sqlite(url: str, rate: Rate, name: str) -> tuple[Bucket, AbstractContextMan
         bucket = SQLiteBucket.init_from_file([rate], table=name, db_path=str(path))
         # What a crash of the machine would lose counts for a minute: not worth waiting for the disk each time.
         bucket.conn.execute("PRAGMA synchronous=OFF")
+    weakref.finalize(bucket, bucket.conn.close)
     return bucket, lock
 
 
