@@ -1,0 +1,62 @@
+"""Rows on their way from the API into files: as JSON, and only where a format needs it as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    import msgspec
+
+    Row = dict[str, Any]
+
+
+@cache
+def _decoder() -> msgspec.json.Decoder[list[Row]]:
+    import msgspec
+
+    return msgspec.json.Decoder(list[dict[str, Any]], float_hook=Decimal)
+
+
+@cache
+def _encoder() -> msgspec.json.Encoder:
+    import msgspec
+
+    return msgspec.json.Encoder(decimal_format="number")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some rows, in the order in which the API gave them.
+
+    :param raw: a JSON object for each row, UTF-8, every digit as it was sent, without a line break in it.
+    """
+
+    raw: Sequence[bytes]
+    _rows: list[Row] = field(default_factory=list, compare=False, repr=False)
+
+    @classmethod
+    def of(cls, rows: Iterable[Row]) -> Batch:
+        """Return a batch of rows that are values already; a number with a fraction is a `Decimal`."""
+        rows = list(rows)
+        return cls([_encoder().encode(row) for row in rows], rows)
+
+    def __len__(self) -> int:
+        return len(self.raw)
+
+    def split(self, size: int) -> tuple[Batch, Batch]:
+        """Return the first `size` rows, and the others."""
+        return (
+            Batch(self.raw[:size], self._rows[:size]),
+            Batch(self.raw[size:], self._rows[size:]),
+        )
+
+    def rows(self) -> list[Row]:
+        """Return the rows as values; a number with a fraction or an exponent is a `Decimal` with every digit."""
+        if not self._rows and self.raw:
+            self._rows.extend(_decoder().decode(b"[" + b",".join(self.raw) + b"]"))
+        return self._rows
