@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_banksync.exceptions import BankSyncJobError, BankSyncNotFoundError
+from airflow_provider_banksync.task_store import TaskStore
 
 if TYPE_CHECKING:
     import logging
@@ -73,7 +74,7 @@ class SyncMemory:
         self.former: str | None = None
         self._log = log
         self._context = context
-        self._store: Any = context.get("task_state_store") if durable else None
+        self._store = TaskStore(context, log, durable=durable)
         self._try = getattr(ti, "try_number", 1)
         self._max_tries = getattr(ti, "max_tries", retries)
         self._is_retry = durable and self._try > self._max_tries - retries + 1
@@ -86,7 +87,7 @@ class SyncMemory:
 
     def recall(self, hook: BankSyncHook, *, fail_on_job_errors: bool) -> Found | None:
         """Return the job of an earlier try, if it runs or has ended well; None where a new sync is to be started."""
-        had_store = self._store is not None
+        had_store = bool(self._store)
         record = self._read() if self._try > 1 else {}
         if record.get("max_tries", self._max_tries) != self._max_tries:
             self.former = record.get("job_id") if record.get("ours") else None
@@ -94,7 +95,7 @@ class SyncMemory:
         if record.get("wanted") == asdict(self.wanted):
             self._record = record
             return self._of_record(hook, fail_on_job_errors=fail_on_job_errors)
-        if self._is_retry and not (had_store and self._store is not None):
+        if self._is_retry and not (had_store and self._store):
             self._unheard = self._run_began()
             return self.claim(hook)
         return None
@@ -172,7 +173,7 @@ class SyncMemory:
         self._unheard = None
         if self._record:
             self._record = {}
-            self._call("delete", KEY)
+            self._store.delete(KEY)
 
     def note(self, job_id: str, *, ours: bool) -> None:
         """Note the job that is waited for."""
@@ -182,11 +183,11 @@ class SyncMemory:
     # --- the store ---
 
     def _read(self) -> dict[str, Any]:
-        record = self._call("get", KEY)
+        record = self._store.get(KEY)
         return record if isinstance(record, dict) else {}
 
     def _write(self, *, job_id: str | None, ours: bool) -> None:
-        if self._store is None:
+        if not self._store:
             return
         self._record = {
             "max_tries": self._max_tries,
@@ -195,18 +196,4 @@ class SyncMemory:
             "job_id": job_id,
             "ours": ours,
         }
-        self._call("set", KEY, self._record)
-
-    def _call(self, name: str, *arguments: Any) -> Any:
-        """Use the store; without it the sync goes on, and a retry asks BankSync, as on older Airflow."""
-        if self._store is None:
-            return None
-        try:
-            return getattr(self._store, name)(*arguments)
-        except Exception as error:  # noqa: BLE001 - of a backend that Airflow lets anybody write
-            self._log.warning(
-                "Airflow's task state store failed (%s): a retry of this task will look for its job in BankSync.",
-                type(error).__name__,
-            )
-            self._store = None
-            return None
+        self._store.set(KEY, self._record)

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_banksync.task import for_xcom
+from airflow_provider_banksync.task_store import TaskStore
 
 if TYPE_CHECKING:
     import logging
@@ -36,7 +37,6 @@ class Memory:
         self, context: Context, log: logging.Logger | Any, wanted: dict[str, Any], *, durable: bool
     ) -> None:
         self._context: Any = context
-        self._log = log
         self._wanted = wanted
         ti: Any = context["ti"]
         task = getattr(ti, "task", None)
@@ -45,7 +45,7 @@ class Memory:
         self._first_try = getattr(ti, "max_tries", retries) - retries + 1
         self._retry = getattr(ti, "try_number", 1) > self._first_try
         self._durable = durable
-        self._store: Any = self._context.get("task_state_store") if durable else None
+        self._store = TaskStore(context, log, durable=durable)
 
     def begin(
         self, date: float | None, received: float
@@ -63,8 +63,8 @@ class Memory:
         stored = self._stored()
         if stored is not None:
             return stored["since"], now, self._kept(stored)
-        self._call("set", KEY, {**self._record(), "since": now, "kept": 0})
-        if self._store is not None:
+        self._store.set(KEY, {**self._record(), "since": now, "kept": 0})
+        if self._store:
             return now, now, []
         began = getattr(self._context.get("dag_run"), "start_date", None)
         if not self._retry or began is None:
@@ -80,11 +80,11 @@ class Memory:
         chunks = [rows[at : at + _CHUNK] for at in range(0, len(rows), _CHUNK)]
         for number, chunk in enumerate(chunks):
             values = [[_plain(row[name]) for name in _KEPT] for row in chunk]
-            self._call("set", KEY_KEPT.format(number), values)
-        self._call("set", KEY, {**stored, "kept": len(chunks)})
+            self._store.set(KEY_KEPT.format(number), values)
+        self._store.set(KEY, {**stored, "kept": len(chunks)})
 
     def _stored(self) -> dict[str, Any] | None:
-        stored = self._call("get", KEY)
+        stored = self._store.get(KEY)
         if isinstance(stored, dict) and stored.items() >= self._record().items():
             return stored
         return None
@@ -95,26 +95,12 @@ class Memory:
     def _kept(self, stored: dict[str, Any]) -> list[dict[str, Any]]:
         rows = []
         for number in range(stored.get("kept", 0)):
-            for values in self._call("get", KEY_KEPT.format(number)) or []:
+            for values in self._store.get(KEY_KEPT.format(number)) or []:
                 row = dict(zip(_KEPT, values, strict=True))
                 rows.append(
                     {**row, "status": "completed", "error": None, "permanent": False, "how": "earlier"}
                 )
         return rows
-
-    def _call(self, name: str, *arguments: Any) -> Any:
-        """Use the store; without it the run goes on, and a retry asks BankSync, as on older Airflow."""
-        if self._store is None:
-            return None
-        try:
-            return getattr(self._store, name)(*arguments)
-        except Exception as error:  # noqa: BLE001 - of a backend that Airflow lets anybody write
-            self._log.warning(
-                "Airflow's task state store failed (%s): a retry of this task will look for its jobs in BankSync.",
-                type(error).__name__,
-            )
-            self._store = None
-            return None
 
 
 def _plain(value: Any) -> Any:
