@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow.providers.common.compat.sdk import AirflowTaskTimeout
 
@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 EARLY_SHARE, EARLY_MOST = 0.1, 5.0
 
 
+class Waits(Protocol):
+    """What an operator that waits has."""
+
+    timeout: float
+    execution_timeout: timedelta | None
+    deferrable: bool
+
+
 @dataclass(frozen=True)
 class Limit:
     """When to give up.
@@ -32,14 +40,14 @@ class Limit:
     name: str = "timeout"
 
     @classmethod
-    def of_deferred(cls, context: Context, timeout: float, execution_timeout: timedelta | None) -> Limit:
-        """Return the limit of a task that defers.
+    def of_try(cls, context: Context, task: Waits) -> Limit:
+        """Return the limit of a try that begins.
 
-        Its `execution_timeout` counts from the beginning of the try, as on Airflow 2; Airflow 3 leaves out the time of
-        a deferral.
+        Where the task defers, its `execution_timeout` counts from the beginning of the try, as on Airflow 2; Airflow 3
+        leaves out the time of a deferral.
         """
-        now = time.time()
-        if execution_timeout is not None:
+        now, timeout, execution_timeout = time.time(), task.timeout, task.execution_timeout
+        if task.deferrable and execution_timeout is not None:
             began = getattr(context["ti"], "start_date", None)
             whole = execution_timeout.total_seconds()
             early = min(EARLY_SHARE * whole, EARLY_MOST)

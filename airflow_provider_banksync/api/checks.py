@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import re
 from datetime import date, datetime, timedelta, timezone
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from airflow_provider_banksync.exceptions import BankSyncConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 SCOPES = ("self", "family")
 #: Thirty days: nobody waits longer for a sync.
@@ -89,9 +93,28 @@ def check_limit(limit: int | None) -> int | None:
 
     :raises BankSyncConfigError: when it is not a whole number of at least 1.
     """
-    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
-        raise BankSyncConfigError(f"limit must be a whole number of at least 1, not {limit!r}.")
-    return limit
+    return None if limit is None else whole("limit", limit, least=1)
+
+
+def whole(name: str, value: object, *, least: int) -> int:
+    """Return an argument that is a whole number.
+
+    :raises BankSyncConfigError: it is none, or less than `least`.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise BankSyncConfigError(f"{name} must be a whole number of at least {least}, not {value!r}.")
+    return value
+
+
+def one_of(name: str, value: str, known: Iterable[str]) -> str:
+    """Return an argument that is one of a few words.
+
+    :raises BankSyncConfigError: it is none of them.
+    """
+    known = tuple(known)
+    if value not in known:
+        raise BankSyncConfigError(f"{name} must be one of {', '.join(known)}, not {value!r}.")
+    return value
 
 
 def check_cursor(cursor: str | None) -> str | None:

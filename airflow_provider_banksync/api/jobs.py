@@ -6,9 +6,9 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from airflow_provider_banksync.api import codec
+from airflow_provider_banksync.api.checks import one_of
 from airflow_provider_banksync.api.redaction import bullets, scrub
 from airflow_provider_banksync.exceptions import (
-    BankSyncConfigError,
     BankSyncJobCancelledError,
     BankSyncJobFailedError,
 )
@@ -40,10 +40,7 @@ def check_status(status: str | None) -> str | None:
     """
     if status is None or status == "":
         return None
-    if not isinstance(status, str) or status not in ACTIVE_STATUSES | ENDED_STATUSES:
-        known = ", ".join(known.value for known in JobStatus)
-        raise BankSyncConfigError(f"status must be one of {known}, not {status!r}.")
-    return JobStatus(status).value
+    return JobStatus(one_of("status", status, [known.value for known in JobStatus])).value
 
 
 def is_known(job: Row) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from airflow_provider_banksync.api import conversations
-from airflow_provider_banksync.api.checks import check_scope
+from airflow_provider_banksync.api.checks import check_scope, one_of
 from airflow_provider_banksync.exceptions import BankSyncConfigError
 
 if TYPE_CHECKING:
@@ -23,8 +23,7 @@ def check_resource(resource: str, scope: str) -> None:
 
     :raises BankSyncConfigError: the resource or the scope is none, or the two do not go together.
     """
-    if resource not in RESOURCES:
-        raise BankSyncConfigError(f"resource must be one of {', '.join(RESOURCES)}, not {resource!r}.")
+    one_of("resource", resource, RESOURCES)
     if check_scope(scope) == "family" and resource in _UNSCOPED:
         raise BankSyncConfigError(
             f"resource {resource!r} has no scope='family': it lists them all with scope='self'."

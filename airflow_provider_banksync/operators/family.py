@@ -14,8 +14,8 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
-from airflow_provider_banksync.api.checks import check_days
-from airflow_provider_banksync.exceptions import BankSyncConfigError, BankSyncError, BankSyncJobFailedError
+from airflow_provider_banksync.api.checks import check_days, one_of, whole
+from airflow_provider_banksync.exceptions import BankSyncError, BankSyncJobFailedError
 from airflow_provider_banksync.task import (
     IF_RUNNING,
     BankSyncTaskMixin,
@@ -119,10 +119,6 @@ class BankSyncFamilySyncOperator(BankSyncTaskMixin, BaseOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if if_running not in IF_RUNNING:
-            raise BankSyncConfigError(
-                f"if_running must be one of {', '.join(IF_RUNNING)}, not {if_running!r}."
-            )
         self.scope = scope
         self.workspace_ids = workspace_ids
         self.feed_ids = feed_ids
@@ -131,9 +127,9 @@ class BankSyncFamilySyncOperator(BankSyncTaskMixin, BaseOperator):
         self.to_date = to_date
         self.banksync_conn_id = banksync_conn_id
         self.workspace_id = workspace_id
-        self.if_running = if_running
-        self.max_active = None if max_active is None else _whole("max_active", max_active, least=1)
-        self.max_failures = _whole("max_failures", max_failures, least=0)
+        self.if_running = one_of("if_running", if_running, IF_RUNNING)
+        self.max_active = None if max_active is None else whole("max_active", max_active, least=1)
+        self.max_failures = whole("max_failures", max_failures, least=0)
         self.deferrable = deferrable
         self.poll_interval = seconds("poll_interval", poll_interval, least=0.01)
         self.max_poll_interval = seconds("max_poll_interval", max_poll_interval, least=0.01)
@@ -152,11 +148,7 @@ class BankSyncFamilySyncOperator(BankSyncTaskMixin, BaseOperator):
         from airflow_provider_banksync.limits import Limit
 
         with permanent_errors_fail():
-            limit = (
-                Limit.of_deferred(context, self.timeout, self.execution_timeout)
-                if self.deferrable
-                else Limit(time.time() + self.timeout)
-            )
+            limit = Limit.of_try(context, self)
             selection = Selection(self).choose()
             if not selection.rows:
                 raise AirflowSkipException("No feed matches: there is nothing to sync.")
@@ -334,9 +326,3 @@ class BankSyncFamilySyncOperator(BankSyncTaskMixin, BaseOperator):
 
 def _label(row: dict[str, Any]) -> str:
     return f"{row['portal'] or 'own workspace'}, feed {row['name']!r} ({row['feed_id']})"
-
-
-def _whole(name: str, value: object, *, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise BankSyncConfigError(f"{name} must be a whole number of at least {least}, not {value!r}.")
-    return value

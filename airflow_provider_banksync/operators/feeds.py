@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator
 
+from airflow_provider_banksync.api.checks import one_of
 from airflow_provider_banksync.exceptions import BankSyncConfigError, BankSyncNotFoundError
 from airflow_provider_banksync.task import BankSyncTaskMixin, for_xcom, permanent_errors_fail, require_id
 
@@ -27,6 +28,7 @@ class BankSyncFeedMixin(BankSyncTaskMixin):
 
     feed_id: str | None
     feed_name: str | None
+    log: Any
 
     @staticmethod
     def _check_one_feed(feed_id: object, feed_name: object) -> None:
@@ -36,9 +38,10 @@ class BankSyncFeedMixin(BankSyncTaskMixin):
     def _find_feed_id(self) -> str:
         if self.feed_name is None:
             return require_id("feed_id", self.feed_id)
-        return require_id(
-            "id of the feed", self.hook.find_feed(require_id("feed_name", self.feed_name))["id"]
-        )
+        feed = self.hook.find_feed(require_id("feed_name", self.feed_name))
+        feed_id = require_id("id of the feed", feed["id"])
+        self.log.info("Feed %r is %s.", self.feed_name, feed_id)
+        return feed_id
 
 
 class BankSyncUpsertFeedOperator(BankSyncTaskMixin, BaseOperator):
@@ -214,15 +217,11 @@ class BankSyncDeleteFeedOperator(BankSyncFeedMixin, BaseOperator):
     ) -> None:
         super().__init__(**kwargs)
         self._check_one_feed(feed_id, feed_name)
-        if if_missing not in IF_MISSING:
-            raise BankSyncConfigError(
-                f"if_missing must be one of {', '.join(IF_MISSING)}, not {if_missing!r}."
-            )
         self.feed_id = feed_id
         self.feed_name = feed_name
         self.banksync_conn_id = banksync_conn_id
         self.workspace_id = workspace_id
-        self.if_missing = if_missing
+        self.if_missing = one_of("if_missing", if_missing, IF_MISSING)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Delete it, if it is there."""

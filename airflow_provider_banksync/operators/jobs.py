@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator
 
-from airflow_provider_banksync.exceptions import BankSyncConfigError, BankSyncConflictError
+from airflow_provider_banksync.api.checks import one_of
+from airflow_provider_banksync.exceptions import BankSyncConflictError
 from airflow_provider_banksync.operators.feeds import BankSyncFeedMixin
 from airflow_provider_banksync.task import (
     BankSyncTaskMixin,
@@ -59,13 +60,11 @@ class BankSyncCancelJobOperator(BankSyncTaskMixin, BaseOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if if_ended not in IF_ENDED:
-            raise BankSyncConfigError(f"if_ended must be one of {', '.join(IF_ENDED)}, not {if_ended!r}.")
         self.feed_id = feed_id
         self.job_id = job_id
         self.banksync_conn_id = banksync_conn_id
         self.workspace_id = workspace_id
-        self.if_ended = if_ended
+        self.if_ended = one_of("if_ended", if_ended, IF_ENDED)
         self.timeout = seconds("timeout", timeout)
 
     def execute(self, context: Context) -> dict[str, Any]:

@@ -14,23 +14,21 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
-from airflow_provider_banksync.api.checks import check_days
+from airflow_provider_banksync.api.checks import check_days, one_of
 from airflow_provider_banksync.exceptions import (
-    BankSyncConfigError,
     BankSyncConflictError,
     BankSyncError,
     BankSyncJobTimeoutError,
     BankSyncNotFoundError,
 )
 from airflow_provider_banksync.operators.family import BankSyncFamilySyncOperator
+from airflow_provider_banksync.operators.feeds import BankSyncFeedMixin
 from airflow_provider_banksync.operators.jobs import BankSyncCancelJobOperator, BankSyncTriggerLearnOperator
 from airflow_provider_banksync.task import (
     IF_RUNNING,
-    BankSyncTaskMixin,
     for_xcom,
     permanent_errors_fail,
     progress_log,
-    require_id,
     seconds,
 )
 
@@ -58,7 +56,7 @@ DEFERRAL_GRACE = 600
 _STARTS, _SETTLE = 5, 1.0
 
 
-class BankSyncTriggerSyncOperator(BankSyncTaskMixin, BaseOperator):
+class BankSyncTriggerSyncOperator(BankSyncFeedMixin, BaseOperator):
     """Start a sync of one feed, and wait until its job has ended.
 
     Returns the job (a dict, as the API gives it), the same in every mode. The job's id is in XCom as ``job_id`` as soon
@@ -123,17 +121,12 @@ class BankSyncTriggerSyncOperator(BankSyncTaskMixin, BaseOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if if_running not in IF_RUNNING:
-            raise BankSyncConfigError(
-                f"if_running must be one of {', '.join(IF_RUNNING)}, not {if_running!r}."
-            )
-        if (feed_id is None) == (feed_name is None):
-            raise BankSyncConfigError("give either feed_id or feed_name, and not both.")
+        self._check_one_feed(feed_id, feed_name)
         self.feed_id, self.feed_name = feed_id, feed_name
         self.from_date, self.to_date = from_date, to_date
         self.banksync_conn_id = banksync_conn_id
         self.workspace_id = workspace_id
-        self.if_running = if_running
+        self.if_running = one_of("if_running", if_running, IF_RUNNING)
         self.durable = durable
         self.wait_for_completion, self.deferrable = wait_for_completion, deferrable
         self.poll_interval = seconds("poll_interval", poll_interval, least=0.01)
@@ -151,12 +144,8 @@ class BankSyncTriggerSyncOperator(BankSyncTaskMixin, BaseOperator):
 
         with permanent_errors_fail():
             from_date, to_date = check_days(self.from_date, self.to_date)
-            limit = (
-                Limit.of_deferred(context, self.timeout, self.execution_timeout)
-                if self.deferrable
-                else Limit(time.time() + self.timeout)
-            )
-            memory = self._memory(context, self._resolve_feed(), from_date, to_date)
+            limit = Limit.of_try(context, self)
+            memory = self._memory(context, self._find_feed_id(), from_date, to_date)
             found = memory.recall(self.hook, fail_on_job_errors=self.fail_on_job_errors)
             if found is not None:
                 return self._follow(context, memory, found, limit)
@@ -209,13 +198,6 @@ class BankSyncTriggerSyncOperator(BankSyncTaskMixin, BaseOperator):
             retries=self.retries or 0,
             durable=self.durable,
         )
-
-    def _resolve_feed(self) -> str:
-        if self.feed_name is None:
-            return require_id("feed_id", self.feed_id)
-        feed = self.hook.find_feed(require_id("feed_name", self.feed_name))
-        self.log.info("Feed %r is %s.", self.feed_name, feed["id"])
-        return require_id("id of the feed", feed["id"])
 
     def _sync(self, context: Context, memory: SyncMemory, limit: Limit) -> dict[str, Any]:
         from airflow_provider_banksync.api.jobs import running
