@@ -2,8 +2,9 @@
 
 Airflow 3.3 and later keep a record of it in the task state store, in two steps: that a sync is about to be asked for,
 and, once there is one, its job. A try that finds the first without the second looks for the job in BankSync, by the
-time that has passed since: so a worker may be killed at any moment. Older Airflow keeps nothing from try to try but
-XComs, which it clears; there a retry asks BankSync for a job that runs.
+time that has passed since: so a worker may be killed at any moment. The record also names a job of this task that the
+sync is not to be: the one from before the task was cleared, or one that it has cancelled. Older Airflow keeps nothing
+from try to try but XComs, which it clears; there a retry asks BankSync for a job that runs.
 """
 
 from __future__ import annotations
@@ -70,8 +71,10 @@ class SyncMemory:
     ) -> None:
         ti: Any = context["ti"]
         self.wanted = wanted
-        #: The job of this task instance from before it was cleared.
+        #: A job of this task instance that the sync is not to be: from before it was cleared, or one that it cancelled.
         self.former: str | None = None
+        #: It is one that an earlier try has cancelled, as its time was up.
+        self.withdrawn = False
         self._log = log
         self._context = context
         self._store = TaskStore(context, log, durable=durable)
@@ -90,10 +93,11 @@ class SyncMemory:
         had_store = bool(self._store)
         record = self._read() if self._try > 1 else {}
         if record.get("max_tries", self._max_tries) != self._max_tries:
-            self.former = record.get("job_id") if record.get("ours") else None
+            self.former = (record.get("job_id") if record.get("ours") else None) or record.get("former")
             return None
+        self.former = record.get("former")
         if record.get("wanted") == asdict(self.wanted):
-            self._record = record
+            self._record, self.withdrawn = record, bool(record.get("withdrawn"))
             return self._of_record(hook, fail_on_job_errors=fail_on_job_errors)
         if self._is_retry and not (had_store and self._store):
             self._unheard = self._run_began()
@@ -114,20 +118,23 @@ class SyncMemory:
         from airflow_provider_banksync.api.jobs import check_outcome, describe, is_active
 
         job_id, ours = self._record.get("job_id"), bool(self._record.get("ours"))
+        job = None
         if job_id is None:
             self._unheard = self._record.get("asked_at")
             job = self._look_for(hook, self._unheard)
-            if job is None:
+            if job is None and not self.withdrawn:
                 self._log.info("An earlier try of this task was about to start a sync, and has started none.")
                 return None
-        else:
-            try:
-                job = hook.get_job(self.wanted.feed_id, job_id)
-            except BankSyncNotFoundError:
-                self._log.warning("Job %s of an earlier try of this task is gone.", job_id)
-                return None
+            job_id = self.former
+        try:
+            job = job or hook.get_job(self.wanted.feed_id, str(job_id))
+        except BankSyncNotFoundError:
+            self._log.warning("Job %s of an earlier try of this task is gone.", job_id)
+            return None
         whose = "started by" if ours else "joined by"
         if is_active(job):
+            if job["id"] == self.former:
+                return None
             self._log.info(
                 "Job %s, %s an earlier try of this task, still runs: back to it.", job["id"], whose
             )
@@ -146,12 +153,13 @@ class SyncMemory:
     def _look_for(self, hook: BankSyncHook, since: float | None) -> dict[str, Any] | None:
         if since is None:
             return None
-        return hook.find_sync(
+        found = hook.find_sync(
             self.wanted.feed_id,
             self.wanted.from_date,
             self.wanted.to_date,
             age=max(0.0, time.time() - since),
         )
+        return None if found is None or found["id"] == self.former else found
 
     def _run_began(self) -> float | None:
         began = getattr(self._context.get("dag_run"), "start_date", None)
@@ -170,15 +178,35 @@ class SyncMemory:
 
     def refused(self) -> None:
         """Note that the sync that was asked for was not started."""
-        self._unheard = None
-        if self._record:
+        self._unheard = self._asked_at = None
+        if self.former is not None:
+            self._write(job_id=None, ours=True)
+        elif self._record:
             self._record = {}
             self._store.delete(KEY)
 
     def note(self, job_id: str, *, ours: bool) -> None:
         """Note the job that is waited for."""
         if (self._record.get("job_id"), self._record.get("ours")) != (job_id, ours):
+            self.former, self.withdrawn = None, False
             self._write(job_id=job_id, ours=ours)
+
+    def withdraw(self, job_id: str) -> None:
+        """Note that our job was cancelled: a retry is not to take it for its own while it comes to its end."""
+        self.former, self.withdrawn, self._asked_at = job_id, True, None
+        self._write(job_id=None, ours=True)
+
+    def completed(self, ended: dict[str, Any], *, fail_on_job_errors: bool) -> Found | None:
+        """Return a job that was waited out, where an earlier try had cancelled it and it ended well after all."""
+        from airflow_provider_banksync.api.jobs import check_outcome
+
+        record = self._read() if self._try > 1 else {}
+        if not record.get("withdrawn") or record.get("former") != ended["id"]:
+            return None
+        try:
+            return Found(check_outcome(ended, fail_on_job_errors=fail_on_job_errors), ours=True)
+        except BankSyncJobError:
+            return None
 
     # --- the store ---
 
@@ -195,5 +223,7 @@ class SyncMemory:
             "asked_at": self._asked_at,
             "job_id": job_id,
             "ours": ours,
+            "former": self.former,
+            "withdrawn": self.withdrawn,
         }
         self._store.set(KEY, self._record)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from airflow_provider_banksync.api.aio import AsyncClient
     from airflow_provider_banksync.api.client import Client
     from airflow_provider_banksync.api.conversations import Conversation
-    from airflow_provider_banksync.api.messages import Call
+    from airflow_provider_banksync.api.messages import Call, Row
 
 _T = TypeVar("_T")
 
@@ -154,16 +154,16 @@ class BankSyncHook(WorkspaceMethods, BankMethods, FeedMethods, BaseHook):
         """Return the workspace that this hook addresses: its own, the connection's, or else the key's (one request)."""
         return self.get_conn().config.workspace_id or str(self.whoami()["workspaceId"])
 
-    def cancel_job_quickly(self, feed_id: str, job_id: str) -> None:
+    def cancel_job_quickly(self, feed_id: str, job_id: str) -> Row:
         """Ask once, and for a few seconds at most, to cancel a job: for a task that is being killed.
 
-        Neither waits in the rate budget nor tries again.
+        Neither waits in the rate budget nor tries again. Returns the job as it is then.
         """
         from airflow_provider_banksync.api.client import Client
 
         config = replace(self.get_conn().config, timeout=QUICK_TIMEOUT, max_retries=0)
         with Client(config, in_budget=False) as client:
-            client.send(endpoints.cancel_job(feed_id, job_id))
+            return client.send(endpoints.cancel_job(feed_id, job_id)).value
 
     def close(self) -> None:
         """Close the connections that are kept open; the hook can be used again."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator
 
 from airflow_provider_banksync.api.checks import one_of
-from airflow_provider_banksync.exceptions import BankSyncConflictError
+from airflow_provider_banksync.exceptions import BankSyncConflictError, BankSyncError
 from airflow_provider_banksync.operators.feeds import BankSyncFeedMixin
 from airflow_provider_banksync.task import (
     BankSyncTaskMixin,
@@ -19,7 +19,7 @@ from airflow_provider_banksync.task import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from datetime import timedelta
 
     from airflow.providers.common.compat.sdk import Context
@@ -27,6 +27,36 @@ if TYPE_CHECKING:
 IF_ENDED = ("succeed", "skip", "fail")
 #: Seconds between looks at a job that is being cancelled.
 _POLL, _LONGEST_POLL = 1.0, 10.0
+
+
+class BankSyncCancelMixin(BankSyncTaskMixin):
+    """For operators that cancel a job of theirs."""
+
+    log: Any
+
+    def _cancel(
+        self, feed_id: str, job_id: str, why: str, cancel: Callable[[str, str], dict[str, Any]]
+    ) -> dict[str, Any] | None:
+        """Cancel as well as can be: whatever comes of it, the task ends for its own reason.
+
+        Returns the job as it is then; None where it could not be cancelled.
+        """
+        try:
+            job = cancel(feed_id, job_id)
+        except BankSyncError as error:
+            self._say_cancelled(feed_id, job_id, str(error))
+            return None
+        self._say_cancelled(feed_id, job_id, True, why)
+        return job
+
+    def _say_cancelled(
+        self, feed_id: str, job_id: str, outcome: bool | str | None, why: str = "it took too long"
+    ) -> None:
+        """Log what came of cancelling: True, the reason why it failed, or None where nobody wanted it."""
+        if outcome is True:
+            self.log.info("Cancelled job %s of feed %s: %s.", job_id, feed_id, why)
+        elif outcome:
+            self.log.warning("Could not cancel job %s of feed %s: %s", job_id, feed_id, outcome)
 
 
 class BankSyncCancelJobOperator(BankSyncTaskMixin, BaseOperator):

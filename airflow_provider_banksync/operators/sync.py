@@ -23,7 +23,11 @@ from airflow_provider_banksync.exceptions import (
 )
 from airflow_provider_banksync.operators.family import BankSyncFamilySyncOperator
 from airflow_provider_banksync.operators.feeds import BankSyncFeedMixin
-from airflow_provider_banksync.operators.jobs import BankSyncCancelJobOperator, BankSyncTriggerLearnOperator
+from airflow_provider_banksync.operators.jobs import (
+    BankSyncCancelJobOperator,
+    BankSyncCancelMixin,
+    BankSyncTriggerLearnOperator,
+)
 from airflow_provider_banksync.task import (
     IF_RUNNING,
     for_xcom,
@@ -33,7 +37,7 @@ from airflow_provider_banksync.task import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from datetime import date
 
     from airflow.providers.common.compat.sdk import Context
@@ -56,7 +60,7 @@ DEFERRAL_GRACE = 600
 _STARTS, _SETTLE = 5, 1.0
 
 
-class BankSyncTriggerSyncOperator(BankSyncFeedMixin, BaseOperator):
+class BankSyncTriggerSyncOperator(BankSyncFeedMixin, BankSyncCancelMixin, BaseOperator):
     """Start a sync of one feed, and wait until its job has ended.
 
     Returns the job (a dict, as the API gives it), the same in every mode. The job's id is in XCom as ``job_id`` as soon
@@ -143,13 +147,11 @@ class BankSyncTriggerSyncOperator(BankSyncFeedMixin, BaseOperator):
         from airflow_provider_banksync.limits import Limit
 
         with permanent_errors_fail():
-            from_date, to_date = check_days(self.from_date, self.to_date)
+            check_days(self.from_date, self.to_date)
             limit = Limit.of_try(context, self)
-            memory = self._memory(context, self._find_feed_id(), from_date, to_date)
+            memory = self._memory(context, self._find_feed_id())
             found = memory.recall(self.hook, fail_on_job_errors=self.fail_on_job_errors)
-            if found is not None:
-                return self._follow(context, memory, found, limit)
-            return self._sync(context, memory, limit)
+            return self._sync(context, memory, limit, found)
 
     def execute_after_running(self, context: Context, event: Any) -> dict[str, Any]:
         """Come back from the triggerer when the job that was in the way has ended, however it did: start ours."""
@@ -157,13 +159,14 @@ class BankSyncTriggerSyncOperator(BankSyncFeedMixin, BaseOperator):
         from airflow_provider_banksync.triggers.job import job_of_event
 
         with permanent_errors_fail():
+            limit, found = Limit.of_event(event), None
+            memory = self._memory(context, event["feed_id"])
             try:
                 with suppress(BankSyncNotFoundError):  # it is out of the way, too
-                    job_of_event(event)
+                    found = self._completed(memory, job_of_event(event))
             except BankSyncJobTimeoutError as error:
-                raise Limit.of_event(event).error(error) from error
-            memory = self._memory(context, event["feed_id"], *check_days(self.from_date, self.to_date))
-            return self._sync(context, memory, Limit.of_event(event))
+                raise limit.error(error) from error
+            return self._sync(context, memory, limit, found)
 
     def execute_complete(self, context: Context, event: Any) -> dict[str, Any]:
         """Come back from the triggerer when our job has ended, or the time."""
@@ -176,6 +179,8 @@ class BankSyncTriggerSyncOperator(BankSyncFeedMixin, BaseOperator):
                 job = job_of_event(event)
             except BankSyncJobTimeoutError as error:
                 self._say_cancelled(event["feed_id"], event["job_id"], event.get("cancelled"))
+                if event.get("cancelled") is True:
+                    self._memory(context, event["feed_id"]).withdraw(event["job_id"])
                 raise Limit.of_event(event).error(error) from error
             return self._finish(job)
 
@@ -186,28 +191,29 @@ class BankSyncTriggerSyncOperator(BankSyncFeedMixin, BaseOperator):
             feed_id, job_id = self._ours
             self._cancel(feed_id, job_id, "the task was killed", self.hook.cancel_job_quickly)
 
-    def _memory(
-        self, context: Context, feed_id: str, from_date: str | None, to_date: str | None
-    ) -> SyncMemory:
+    def _memory(self, context: Context, feed_id: str) -> SyncMemory:
         from airflow_provider_banksync.durable import SyncMemory, Wanted
 
+        days = check_days(self.from_date, self.to_date)
         return SyncMemory(
-            Wanted(self.banksync_conn_id, self.workspace_id or None, feed_id, from_date, to_date),
+            Wanted(self.banksync_conn_id, self.workspace_id or None, feed_id, *days),
             context,
             self.log,
             retries=self.retries or 0,
             durable=self.durable,
         )
 
-    def _sync(self, context: Context, memory: SyncMemory, limit: Limit) -> dict[str, Any]:
+    def _sync(
+        self, context: Context, memory: SyncMemory, limit: Limit, found: Found | None
+    ) -> dict[str, Any]:
+        """See the job that was found to its end; where there is none, start one."""
         from airflow_provider_banksync.api.jobs import running
         from airflow_provider_banksync.durable import Found
 
         gone = 0
-        while gone < _STARTS:
+        while found is None and gone < _STARTS:
             if self._killed:
                 raise BankSyncError("the task was killed before its sync was started.")
-            found: Found | None
             try:
                 found = Found(self._ask(memory), ours=True)
             except BankSyncConflictError as conflict:
@@ -219,11 +225,11 @@ class BankSyncTriggerSyncOperator(BankSyncFeedMixin, BaseOperator):
                     time.sleep(_SETTLE * gone)
             else:
                 self.log.info("Started job %s of %s.", found.job["id"], self._place(found.job))
-            if found is not None:
-                return self._follow(context, memory, found, limit)
-        raise BankSyncError(
-            f"feed {memory.wanted.feed_id} was busy {_STARTS} times that a sync was asked for."
-        )
+        if found is None:
+            raise BankSyncError(
+                f"feed {memory.wanted.feed_id} was busy {_STARTS} times that a sync was asked for."
+            )
+        return self._follow(context, memory, found, limit)
 
     def _ask(self, memory: SyncMemory) -> dict[str, Any]:
         wanted = memory.wanted
@@ -246,23 +252,31 @@ class BankSyncTriggerSyncOperator(BankSyncFeedMixin, BaseOperator):
     def _meet(
         self, memory: SyncMemory, running: dict[str, Any], conflict: BankSyncConflictError, limit: Limit
     ) -> Found | None:
-        """Deal with a job that is not ours and runs: join it, or see it out of the way."""
+        """Deal with a job that runs and is not the one that was asked for: join it, or see it out of the way."""
+        from airflow_provider_banksync.api.jobs import is_active
         from airflow_provider_banksync.durable import Found
 
         memory.refused()
         feed_id = memory.wanted.feed_id
         if running["id"] == memory.former:
-            self.log.info("Job %s was started by this task before it was cleared.", running["id"])
-            if self.cancel_on_kill:
-                self._cancel(feed_id, running["id"], "its task was cleared", self.hook.cancel_job)
-                return None
+            how = "cancelled" if memory.withdrawn else "started"
+            self.log.info("Job %s was %s by this task before this try.", running["id"], how)
+            if self.cancel_on_kill and not memory.withdrawn:
+                why = "its task was cleared"
+                running = self._cancel(feed_id, running["id"], why, self.hook.cancel_job) or running
         elif self._joins(running, conflict):
             self.log.info("Joined job %s of %s, which runs already.", running["id"], self._place(running))
             return Found(running, ours=False)
-        self.log.info("Job %s of %s is in the way: waiting it out.", running["id"], self._place(running))
+        if is_active(running):
+            self.log.info("Job %s of %s is in the way: waiting it out.", running["id"], self._place(running))
         with suppress(BankSyncNotFoundError):  # it is out of the way, too
-            self._wait(feed_id, running, limit, "execute_after_running", ours=False)
+            return self._completed(
+                memory, self._wait(feed_id, running, limit, "execute_after_running", ours=False)
+            )
         return None
+
+    def _completed(self, memory: SyncMemory, ended: dict[str, Any]) -> Found | None:
+        return memory.completed(ended, fail_on_job_errors=self.fail_on_job_errors)
 
     def _follow(self, context: Context, memory: SyncMemory, found: Found, limit: Limit) -> dict[str, Any]:
         """See a job to its end, or to the triggerer."""
@@ -280,7 +294,9 @@ class BankSyncTriggerSyncOperator(BankSyncFeedMixin, BaseOperator):
         except (BankSyncJobTimeoutError, AirflowTaskTimeout):
             self._ours = None  # Airflow calls on_kill after a timeout: there is nothing left to do
             if found.ours and self.cancel_on_timeout:
-                self._cancel(feed_id, job["id"], "it took too long", self.hook.cancel_job)
+                why = "it took too long"
+                if self._cancel(feed_id, job["id"], why, self.hook.cancel_job) is not None:
+                    memory.withdraw(job["id"])
             raise
         self._ours = None
         return self._finish(ended)
@@ -361,22 +377,6 @@ class BankSyncTriggerSyncOperator(BankSyncFeedMixin, BaseOperator):
             self.log.warning("Whether a job was started is not known: %s", error)
             return
         if job is not None and is_active(job):
-            self._cancel(memory.wanted.feed_id, job["id"], why, self.hook.cancel_job_quickly)
-
-    def _cancel(self, feed_id: str, job_id: str, why: str, cancel: Callable[[str, str], Any]) -> None:
-        """Cancel as well as can be: whatever comes of it, the task ends for its own reason."""
-        try:
-            cancel(feed_id, job_id)
-        except BankSyncError as error:
-            self._say_cancelled(feed_id, job_id, str(error))
-        else:
-            self._say_cancelled(feed_id, job_id, True, why)
-
-    def _say_cancelled(
-        self, feed_id: str, job_id: str, outcome: bool | str | None, why: str = "it took too long"
-    ) -> None:
-        """Log what came of cancelling: True, the reason why it failed, or None where nobody wanted it."""
-        if outcome is True:
-            self.log.info("Cancelled job %s of feed %s: %s.", job_id, feed_id, why)
-        elif outcome:
-            self.log.warning("Could not cancel job %s of feed %s: %s", job_id, feed_id, outcome)
+            feed_id = memory.wanted.feed_id
+            if self._cancel(feed_id, job["id"], why, self.hook.cancel_job_quickly) is not None:
+                memory.withdraw(job["id"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 import time
 from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ from airflow.providers.common.compat.sdk import AirflowSkipException, AirflowTas
 from airflow_provider_banksync import exceptions as x
 from airflow_provider_banksync.durable import KEY, SyncMemory, Wanted
 from airflow_provider_banksync.hooks.banksync import BankSyncHook
+from airflow_provider_banksync.sandbox import Fault
 from tests.hooks.test_hook import family_feed
 from tests.tasks.conftest import Run, run_task
 from tests.tasks.test_sync import BOTH, made, operator
@@ -247,6 +249,81 @@ def test_a_job_that_is_gone_is_started_again(banksync_sandbox: BankSyncSandbox) 
     assert again.result["id"] not in ("no-such-job", run.result["id"])
 
 
+def cancels_slowly(sandbox: BankSyncSandbox, job: dict[str, Any]) -> None:
+    """From now on, take note that the job is to be cancelled, and have it run on for the time being."""
+    answer = json.dumps({"success": True, "data": job}, default=str)
+    sandbox.faults.add(Fault.answer(200, answer, media_type="application/json"), method="DELETE")
+
+
+def cancel_late(sandbox: BankSyncSandbox, feed: dict[str, Any], job_id: str) -> threading.Timer:
+    """Cancel the job in a while, by itself."""
+
+    def cancel() -> None:
+        sandbox.faults.clear()
+        hook_of(feed).cancel_job(feed["id"], job_id)
+
+    timer = threading.Timer(1, cancel)
+    timer.start()
+    return timer
+
+
+def count(sandbox: BankSyncSandbox, method: str) -> int:
+    return sum(request.method == method for request in sandbox.requests)
+
+
+@BOTH
+@pytest.mark.parametrize("if_running", ["attach", "fail"])
+def test_a_job_that_an_earlier_try_cancelled_is_seen_out(
+    banksync_sandbox: BankSyncSandbox, deferrable: bool, if_running: str
+) -> None:
+    feed, store = family_feed(banksync_sandbox), Store()
+    arguments = {"deferrable": deferrable, "if_running": if_running}
+    killed_in_its_wait(task(feed, **arguments), a_try(1, store))
+    (first,) = made(banksync_sandbox, feed["id"])
+    cancels_slowly(banksync_sandbox, first)
+    with pytest.raises(x.BankSyncJobTimeoutError):
+        run_task(task(feed, timeout=0, **arguments), a_try(2, store))
+    assert count(banksync_sandbox, "DELETE") == 1
+    killed_in_its_wait(task(feed, **arguments), a_try(3, store))  # in the wait for the end of the first
+    assert statuses(banksync_sandbox, feed) in (["queued"], ["in_progress"])
+    assert count(banksync_sandbox, "DELETE") == 1, "it is cancelled once"
+    late = cancel_late(banksync_sandbox, feed, first["id"])
+    run = run_task(task(feed, wait_for_completion=False, **arguments), a_try(4, store, max_tries=2))
+    late.join()
+    jobs = made(banksync_sandbox, feed["id"])
+    assert [job["id"] for job in jobs] == [first["id"], run.result["id"]]
+    assert jobs[0]["status"] == "cancelled"
+    assert store.get(KEY)["former"] is None
+
+
+@pytest.mark.banksync_sandbox(**{**SHORT, "job_seconds": (2, 2)})
+@BOTH
+def test_a_job_that_was_cancelled_too_late_is_the_result(
+    banksync_sandbox: BankSyncSandbox, deferrable: bool
+) -> None:
+    feed, store = family_feed(banksync_sandbox), Store()
+    killed_in_its_wait(task(feed, deferrable=deferrable), a_try(1, store))
+    (first,) = made(banksync_sandbox, feed["id"])
+    cancels_slowly(banksync_sandbox, first)
+    with pytest.raises(x.BankSyncJobTimeoutError):
+        run_task(task(feed, deferrable=deferrable, timeout=0), a_try(2, store))
+    run = run_task(task(feed, deferrable=deferrable), a_try(3, store))
+    assert len(run.deferrals) == deferrable, "it was still running"
+    (job,) = made(banksync_sandbox, feed["id"])
+    assert (run.result["id"], run.result["status"]) == (job["id"], "completed")
+    again = run_task(task(feed, deferrable=deferrable), a_try(4, store, max_tries=5))
+    assert again.result["id"] != job["id"], "cleared, it is a sync of its own"
+
+
+def test_a_job_that_could_not_be_cancelled_is_gone_back_to(banksync_sandbox: BankSyncSandbox) -> None:
+    feed, store = family_feed(banksync_sandbox), Store()
+    banksync_sandbox.faults.add(Fault.status(403), method="DELETE")
+    with pytest.raises(x.BankSyncJobTimeoutError):
+        run_task(task(feed, timeout=0), a_try(1, store))
+    run = run_task(task(feed, wait_for_completion=False), a_try(2, store))
+    assert [job["id"] for job in made(banksync_sandbox, feed["id"])] == [run.result["id"]]
+
+
 # --- cleared ---
 
 
@@ -280,6 +357,60 @@ def test_a_cleared_task_that_must_not_cancel_waits_its_first_job_out(
     jobs = made(banksync_sandbox, feed["id"])
     assert [job["status"] for job in jobs] == ["completed", "completed"]
     assert run.result["id"] == jobs[1]["id"]
+
+
+@pytest.mark.banksync_sandbox(**{**SHORT, "job_seconds": (2, 2)})
+@BOTH
+def test_a_cleared_task_that_is_killed_before_its_first_job_has_ended(
+    banksync_sandbox: BankSyncSandbox, deferrable: bool
+) -> None:
+    feed, store = family_feed(banksync_sandbox), Store()
+    keep = {"cancel_on_kill": False, "deferrable": deferrable}
+    killed_in_its_wait(task(feed, **keep), a_try(1, store))
+    killed_in_its_wait(task(feed, **keep), a_try(2, store, max_tries=3))
+    assert len(made(banksync_sandbox, feed["id"])) == 1, "killed while it saw the first one out"
+    run = run_task(task(feed, **keep), a_try(3, store, max_tries=3))
+    assert statuses(banksync_sandbox, feed) == ["completed", "completed"]
+    assert run.result["id"] == made(banksync_sandbox, feed["id"])[1]["id"]
+
+
+@pytest.mark.parametrize("cleared", ["once", "twice"])
+def test_a_cleared_task_that_is_killed_before_it_could_cancel(
+    banksync_sandbox: BankSyncSandbox, cleared: str
+) -> None:
+    feed, store = family_feed(banksync_sandbox), Store()
+    killed_in_its_wait(task(feed), a_try(1, store))
+
+    def die(*_: Any) -> None:
+        raise Killed
+
+    second = task(feed)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(second.hook, "cancel_job", die)
+        with pytest.raises(Killed):
+            run_task(second, a_try(2, store, max_tries=3))
+    third = a_try(3, store, max_tries=3 if cleared == "once" else 4)
+    run = run_task(task(feed, wait_for_completion=False), third)
+    assert statuses(banksync_sandbox, feed)[0] == "cancelled"
+    assert run.result["id"] == made(banksync_sandbox, feed["id"])[1]["id"]
+
+
+@BOTH
+def test_a_cleared_task_sees_out_a_job_that_is_slow_to_be_cancelled(
+    banksync_sandbox: BankSyncSandbox, deferrable: bool
+) -> None:
+    feed, store = family_feed(banksync_sandbox), Store()
+    killed_in_its_wait(task(feed, deferrable=deferrable), a_try(1, store))
+    (first,) = made(banksync_sandbox, feed["id"])
+    cancels_slowly(banksync_sandbox, first)
+    banksync_sandbox.clear_requests()
+    late = cancel_late(banksync_sandbox, feed, first["id"])
+    arguments = {"wait_for_completion": False, "deferrable": deferrable}
+    run = run_task(task(feed, **arguments), a_try(2, store, max_tries=3))
+    late.join()
+    assert run.result["id"] != first["id"]
+    assert count(banksync_sandbox, "POST") == 2, "refused once, and not asked for again before it can be"
+    assert count(banksync_sandbox, "DELETE") == 2, "one is this test's"
 
 
 # --- before Airflow 3.3, or with a store that fails: the API ---
@@ -393,6 +524,26 @@ def test_a_request_that_is_torn_off_leaves_no_job_behind(
         with pytest.raises(stop):
             run_task(asks, a_try(1, Store()))
     assert (statuses(banksync_sandbox, feed) == ["cancelled"]) is wish
+
+
+def test_what_was_torn_off_and_cancelled_is_not_taken_up(banksync_sandbox: BankSyncSandbox) -> None:
+    feed, store = family_feed(banksync_sandbox), Store()
+    asks = task(feed)
+    ask = asks.hook.trigger_sync
+
+    def torn_off(*arguments: Any) -> Any:
+        cancels_slowly(banksync_sandbox, ask(*arguments))
+        raise AirflowTaskTimeout
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(asks.hook, "trigger_sync", torn_off)
+        with pytest.raises(AirflowTaskTimeout):
+            run_task(asks, a_try(1, store))
+    (first,) = made(banksync_sandbox, feed["id"])
+    late = cancel_late(banksync_sandbox, feed, first["id"])
+    run = run_task(task(feed, wait_for_completion=False), a_try(2, store))
+    late.join()
+    assert [job["id"] for job in made(banksync_sandbox, feed["id"])] == [first["id"], run.result["id"]]
 
 
 @BOTH
