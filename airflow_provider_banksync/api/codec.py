@@ -50,10 +50,15 @@ def loads(body: bytes | str) -> Any:
         return _loads(body)
     except ValueError:
         raw = body.encode() if isinstance(body, str) else body
-        whole = _ESCAPE.sub(lambda escape: rb"\ufffd" if escape[1] else escape[0], raw)
+        whole = mended(raw)
         if whole == raw:
             raise
     return _loads(whole)
+
+
+def mended(body: bytes) -> bytes:
+    """Return JSON with the replacement character for every half of one, of which no text can be made."""
+    return _ESCAPE.sub(lambda escape: rb"\ufffd" if escape[1] else escape[0], body)
 
 
 def _loads(body: bytes | str) -> Any:

@@ -7,6 +7,8 @@ from decimal import Decimal
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_banksync.api import codec
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -20,6 +22,20 @@ def _decoder() -> msgspec.json.Decoder[list[Row]]:
     import msgspec
 
     return msgspec.json.Decoder(list[dict[str, Any]], float_hook=Decimal)
+
+
+@cache
+def _fields_decoder() -> msgspec.json.Decoder[dict[str, msgspec.Raw]]:
+    import msgspec
+
+    return msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+@cache
+def _value_decoder() -> msgspec.json.Decoder[Any]:
+    import msgspec
+
+    return msgspec.json.Decoder(float_hook=Decimal)
 
 
 @cache
@@ -56,7 +72,30 @@ class Batch:
         )
 
     def rows(self) -> list[Row]:
-        """Return the rows as values; a number with a fraction or an exponent is a `Decimal` with every digit."""
+        """Return the rows as values; a number with a fraction or an exponent is a `Decimal` with every digit.
+
+        A number of which Python makes none, with thousands of digits or with an exponent of twenty, stays a
+        `msgspec.Raw`, as it was sent.
+        """
         if not self._rows and self.raw:
-            self._rows.extend(_decoder().decode(b"[" + b",".join(self.raw) + b"]"))
+            try:
+                self._rows.extend(_decoder().decode(b"[" + b",".join(self.raw) + b"]"))
+            except (ValueError, ArithmeticError):
+                self._rows.extend(map(_careful, self.raw))
         return self._rows
+
+
+def _careful(raw: bytes) -> Row:
+    """Decode a row in which there may be something that cannot be decoded."""
+    try:
+        fields = _fields_decoder().decode(raw)
+    except ValueError:
+        fields = _fields_decoder().decode(codec.mended(bytes(raw)))
+    return {name: _value(value) for name, value in fields.items()}
+
+
+def _value(raw: msgspec.Raw) -> Any:
+    try:
+        return _value_decoder().decode(raw)
+    except (ValueError, ArithmeticError):
+        return raw

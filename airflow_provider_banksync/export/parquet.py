@@ -1,0 +1,140 @@
+"""Parquet: each column of its type, amounts as exact decimals, row groups of a size that does not depend on batches."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from decimal import Context, Decimal, Inexact, InvalidOperation
+from itertools import accumulate
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from airflow_provider_banksync.export import values
+from airflow_provider_banksync.export.compression import Held
+from airflow_provider_banksync.export.schema import EXTRA, SCHEMAS, Column, Kind
+from airflow_provider_banksync.export.values import Leftovers, Unfit
+
+if TYPE_CHECKING:
+    from airflow_provider_banksync.export.formats import Stream
+    from airflow_provider_banksync.export.rows import Batch, Row
+    from airflow_provider_banksync.export.values import Fit
+
+#: A row group ends with the row that fills it: with so many rows, or so many bytes of JSON. It is what is held in
+#: memory, and what is held is about half of the JSON.
+_GROUP_ROWS = 10_000
+_GROUP_BYTES = 8 * 1024 * 1024
+#: Eighteen digits for the fractions of a coin or a share, and twenty before them.
+_PRECISION, _SCALE = 38, 18
+_UNIT = Decimal(1).scaleb(-_SCALE)
+#: Refuses what has more digits before the point, and what would lose one behind it.
+_EXACT = Context(prec=_PRECISION, traps=[Inexact, InvalidOperation])
+_LARGEST_COUNT = 2**63
+
+
+def number(value: Any) -> Decimal:
+    """Fit a number into decimal128(38, 18)."""
+    if type(value) is int:
+        value = Decimal(value)
+    if not isinstance(value, Decimal) or not value.is_finite():
+        raise Unfit
+    try:
+        return value.quantize(_UNIT, context=_EXACT)
+    except ArithmeticError:
+        raise Unfit from None
+
+
+def count(value: Any) -> int:
+    """Fit a whole number, which may be written 3.0, into int64."""
+    fitted = number(value)
+    if fitted != int(fitted) or not -_LARGEST_COUNT <= fitted < _LARGEST_COUNT:
+        raise Unfit
+    return int(fitted)
+
+
+_TYPES: dict[Kind, pa.DataType] = {
+    Kind.TEXT: pa.string(),
+    Kind.DAY: pa.date32(),
+    Kind.INSTANT: pa.timestamp("us", tz="UTC"),
+    Kind.NUMBER: pa.decimal128(_PRECISION, _SCALE),
+    Kind.COUNT: pa.int64(),
+    Kind.FLAG: pa.bool_(),
+    Kind.NESTED: pa.string(),
+}
+_FITS: dict[Kind, Fit] = {
+    Kind.TEXT: values.text,
+    Kind.DAY: values.day,
+    Kind.INSTANT: values.instant,
+    Kind.NUMBER: number,
+    Kind.COUNT: count,
+    Kind.FLAG: values.flag,
+    Kind.NESTED: values.nested,
+}
+#: Of these pyarrow takes what fits, and refuses the rest. Not so of numbers: it takes 3.5 for the whole number 3 and
+#: 1E-77 for nothing, and 1E-999999999 ends the process.
+_STRICT = frozenset({Kind.TEXT, Kind.FLAG})
+
+
+def schema(resource: str) -> pa.Schema:
+    """Return the schema that all files of a resource have."""
+    fields = [pa.field(name, _TYPES[kind]) for name, kind in SCHEMAS[resource]]
+    return pa.schema([*fields, pa.field(EXTRA, pa.string())])
+
+
+class ParquetWriter:
+    """Writes rows as Parquet; `Leftovers` go to the last column."""
+
+    def __init__(self, stream: Stream, resource: str, compression: str | None) -> None:
+        self._stream = stream
+        self._columns = SCHEMAS[resource]
+        self._schema = schema(resource)
+        self._held = Held()
+        self._writer = pq.ParquetWriter(self._held, self._schema, compression=compression or "snappy")
+        self._group: list[pa.RecordBatch] = []
+        self._rows = self._bytes = 0
+
+    def write(self, batch: Batch) -> None:
+        """Add rows."""
+        while len(batch):
+            taken, batch = batch.split(self._room(batch))
+            self._group.append(self._record_batch(taken.rows()))
+            self._rows += len(taken)
+            self._bytes += sum(map(len, taken.raw))
+            if self._rows >= _GROUP_ROWS or self._bytes >= _GROUP_BYTES:
+                self._flush()
+
+    def close(self) -> None:
+        """Write the last rows, and where each column is."""
+        if self._group:
+            self._flush()
+        self._writer.close()
+        self._stream.write(self._held.take())
+
+    def _room(self, batch: Batch) -> int:
+        """Return how many of the rows belong to this row group: at least one."""
+        sizes = list(accumulate(map(len, batch.raw[: _GROUP_ROWS - self._rows])))
+        return min(bisect_left(sizes, _GROUP_BYTES - self._bytes) + 1, len(sizes))
+
+    def _record_batch(self, rows: list[Row]) -> pa.RecordBatch:
+        left = Leftovers(rows, self._columns)
+        arrays = [_array(column, rows, left) for column in self._columns]
+        extra = pa.array(left.extra(), pa.string())
+        return pa.RecordBatch.from_arrays([*arrays, extra], schema=self._schema)
+
+    def _flush(self) -> None:
+        # In one piece: where its pieces end would show in the pages.
+        table = pa.Table.from_batches(self._group, self._schema).combine_chunks()
+        self._group.clear()
+        self._rows = self._bytes = 0
+        self._writer.write_table(table, row_group_size=_GROUP_ROWS)
+        self._stream.write(self._held.take())
+
+
+def _array(column: Column, rows: list[Row], left: Leftovers) -> pa.Array:
+    name, kind = column
+    if kind in _STRICT:
+        try:
+            return pa.array([row.get(name) for row in rows], _TYPES[kind])
+        except (pa.ArrowException, ValueError, TypeError):
+            pass  # one of them does not fit
+    return pa.array(left.fitted(name, _FITS[kind]), _TYPES[kind])
