@@ -6,7 +6,7 @@ Each function returns a `Call`, which either client sends. Source: the contract 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from airflow_provider_banksync.api import parsers
 from airflow_provider_banksync.api.checks import (
@@ -24,6 +24,9 @@ from airflow_provider_banksync.exceptions import BankSyncConfigError, BankSyncRe
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from airflow_provider_banksync.api.pages import RawPage
+
+P = TypeVar("P", "Page", "RawPage")
 #: The contract's limit on the records of one preview.
 MOST_PREVIEWED = 50
 
@@ -152,7 +155,7 @@ def list_transactions(
     return Call(_get("listTransactions", path, workspace_id, query), parsers.page)
 
 
-def next_page(page: Page, call: Call[Page], seen: set[int] | None = None) -> Call[Page] | None:
+def next_page(page: P, call: Call[P], seen: set[int] | None = None) -> Call[P] | None:
     """Return the call for the page after this one; None after the last.
 
     :param call: the call that gave `page`.
@@ -173,7 +176,7 @@ def next_page(page: Page, call: Call[Page], seen: set[int] | None = None) -> Cal
         )
     if seen is not None:
         seen.update(been, [hash(page.cursor)])
-    return Call(replace(call.request, query=(("cursor", page.cursor),)), call.parse)
+    return replace(call, request=replace(call.request, query=(("cursor", page.cursor),)))
 
 
 # --- feeds ---

@@ -82,6 +82,8 @@ def decode(call: Call[T], response: Response, *, path: str, secret: str = "") ->
     :param secret: never to appear in a message.
     :raises BankSyncError: see `airflow_provider_banksync.exceptions`.
     """
+    if call.scan is not None and response.status == 200 and (found := call.scan(response.body)) is not None:
+        return found
     try:
         envelope = _envelope(response)
         if response.status // 100 != 2 or envelope is None or envelope.get("success") is not True:

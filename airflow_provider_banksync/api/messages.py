@@ -51,10 +51,14 @@ class Response:
 
 @dataclass(frozen=True)
 class Call(Generic[T]):
-    """A request and what turns the ``data`` and the rest of its envelope into the result."""
+    """A request and what turns the ``data`` and the rest of its envelope into the result.
+
+    :param scan: a short cut from the bytes of a 200 to the result; None of it leaves the answer to `parse`.
+    """
 
     request: Request
     parse: Callable[[Row], T]
+    scan: Callable[[bytes], T | None] | None = None
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_banksync.api.checks import check_days
 from airflow_provider_banksync.exceptions import BankSyncConfigError
+from airflow_provider_banksync.filters import names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -53,7 +52,7 @@ class Selection:
         operator = self._operator
         self.from_date, self.to_date = check_days(operator.from_date, operator.to_date)
         wanted = {
-            name: _ids(name, getattr(operator, name)) for name in ("workspace_ids", "feed_ids", "data_types")
+            name: names(name, getattr(operator, name)) for name in ("workspace_ids", "feed_ids", "data_types")
         }
         if wanted["workspace_ids"] is not None and operator.scope != "family":
             raise BankSyncConfigError(
@@ -121,21 +120,5 @@ def _refusal(feed_id: str, workspace_id: str | None, portal: str | None, name: s
     }
 
 
-def _ids(name: str, value: object) -> set[str] | None:
-    if value is None:
-        return None
-    # The result of a mapped task is a sequence of Airflow's own.
-    if not isinstance(value, (Sequence, AbstractSet)) or isinstance(value, (str, bytes)):
-        raise BankSyncConfigError(f"{name} must be a list, or None, not {value!r}.")
-    names = list(value)
-    wrong = [each for each in names if not isinstance(each, str) or not each.strip() or each == "None"]
-    if wrong:
-        raise BankSyncConfigError(
-            f"{name} holds {wrong[0]!r}, which is no name.",
-            hint="If it is a template or an XCom, look at what that gave in the rendered template.",
-        )
-    return set(names)
-
-
-def _list(names: Iterable[str]) -> str:
-    return ", ".join(sorted(names))
+def _list(ids: Iterable[str]) -> str:
+    return ", ".join(sorted(ids))

@@ -75,13 +75,14 @@ class BankSyncListOperator(BankSyncTaskMixin, BaseOperator):
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Fetch, filter, shape, and see that it fits."""
         from airflow_provider_banksync.api import codec
+        from airflow_provider_banksync.filters import check_known, matches
         from airflow_provider_banksync.hooks import listings
 
         with permanent_errors_fail():
             _check_shape(self.where, self.fields)
             rows = listings.fetch(self.hook, self.resource, self.scope)
-            _check_known("where", rows, self.where or {})
-            kept = [row for row in rows if _matches(row, self.where or {})]
+            check_known("where", rows, self.where or {})
+            kept = [row for row in rows if matches(row, self.where or {})]
             result = _shape(kept, self.fields)
             size = len(codec.dumps(result))
             self.log.info("%d of %d %s, %d bytes.", len(kept), len(rows), self.resource, size)
@@ -94,49 +95,23 @@ class BankSyncListOperator(BankSyncTaskMixin, BaseOperator):
             return for_xcom(result)  # type: ignore[no-any-return]  # a list stays a list
 
 
-def _value(row: Any, field: str) -> Any:
-    for name in field.split("."):
-        row = row.get(name) if isinstance(row, dict) else None
-    return row
-
-
-def _has(row: Any, field: str) -> bool:
-    head, _, rest = field.partition(".")
-    return isinstance(row, dict) and head in row and (not rest or row[head] is None or _has(row[head], rest))
-
-
-def _matches(row: dict[str, Any], where: Mapping[str, Any]) -> bool:
-    def one(field: str, wanted: Any) -> bool:
-        value = _value(row, field)
-        return value in wanted if isinstance(wanted, (list, tuple, set)) else value == wanted
-
-    return all(one(field, wanted) for field, wanted in where.items())
-
-
 def _check_shape(where: object, fields: object) -> None:
-    if where is not None and not isinstance(where, dict):
-        raise BankSyncConfigError(f"where must be a dict of fields and their values, not {where!r}.")
+    from airflow_provider_banksync.filters import check_where
+
+    check_where(where)
     if fields is not None and (not isinstance(fields, (list, tuple, dict)) or not fields):
         raise BankSyncConfigError(
             f"fields must be a list of names, or a dict of new and old names, not {fields!r}."
         )
 
 
-def _check_known(argument: str, rows: list[dict[str, Any]], fields: Iterable[str]) -> None:
-    """Refuse a field that no row has: it is a slip, and would quietly give nothing."""
-    unknown = [field for field in fields if rows and not any(_has(row, field) for row in rows)]
-    if unknown:
-        there = ", ".join(sorted({name for row in rows for name in row}))
-        raise BankSyncConfigError(
-            f"{argument} names {', '.join(unknown)}, which no row has; there are: {there}."
-        )
-
-
 def _shape(
     rows: list[dict[str, Any]], fields: Sequence[str] | Mapping[str, str] | None
 ) -> list[dict[str, Any]]:
+    from airflow_provider_banksync.filters import check_known, value_of
+
     if fields is None:
         return rows
     names = dict(fields) if hasattr(fields, "keys") else {field: field for field in fields}
-    _check_known("fields", rows, names.values())
-    return [{out: _value(row, field) for out, field in names.items()} for row in rows]
+    check_known("fields", rows, names.values())
+    return [{out: value_of(row, field) for out, field in names.items()} for row in rows]

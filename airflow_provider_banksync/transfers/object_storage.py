@@ -2,40 +2,64 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowFailException, BaseOperator, ObjectStoragePath
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, BaseOperator
 
 from airflow_provider_banksync.exceptions import BankSyncConfigError
 from airflow_provider_banksync.task import BankSyncTaskMixin, permanent_errors_fail
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Mapping, Sequence
+    from datetime import date
 
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_banksync.export.listing import Owner
+ON_UNAVAILABLE = ("fail", "report")
+FILE_FORMATS = ("jsonl", "csv", "parquet")
+COMPRESSIONS = (None, "gzip", "zstd")
+MOST_CONCURRENT = 64
 
 
 class BankSyncToObjectStorageOperator(BankSyncTaskMixin, BaseOperator):
-    """Write a listing to files, one folder per workspace, with a manifest.
+    """Write a listing, or the data of accounts, to files: one folder per workspace, and a manifest.
 
-    ``<destination>/resource=<resource>/workspace_id=<id>/part-00000.jsonl``. The manifest, ``_manifest.json``, is
-    written last and lists every file with its rows, bytes, SHA-256 and owner: what is in it is complete. With
-    ``scope="family"`` it is beside the workspaces' folders; with ``scope="self"`` it is inside the one folder that is
-    written, so that one task per workspace (``.expand(workspace_id=...)``) does not touch what another one wrote.
+    ``<destination>/resource=<resource>/workspace_id=<id>/…/part-….jsonl``. The manifest, ``_manifest.json``, is written
+    last and lists every file with its rows, bytes, SHA-256 and owner: what is in it is complete. Transactions and
+    trades are read for a window of days, and each window has folders and a manifest of its own; listings, balances,
+    holdings and loans are as they are at that moment, and replace what was there. See docs/export.md.
 
-    Running it again leaves the same files, and removes what its earlier manifest lists and is gone.
+    Running it again leaves the same files, and removes what its earlier manifest lists and is gone. A try that was
+    killed is taken up by the next try of the same task where it stopped, account by account.
 
-    Returns a summary: ``manifest`` (its URL), ``rows``, ``files``, ``workspaces`` (how many have rows).
+    Returns a summary, which the events of asset outlets carry, too: ``manifest`` (its URL), ``path`` (the folder that
+    the manifest's paths are relative to), ``rows``, ``files``, ``workspaces`` (how many have rows), ``unavailable`` (a
+    list of ``workspace_id``, ``portal``, ``bank``, ``account``, ``reason`` and so on).
 
-    :param resource: workspaces, portals, banks, accounts, feeds, integrations, enrichments or jobs (templated).
+    :param resource: workspaces, portals, banks, accounts, feeds, integrations, enrichments or jobs; or transactions,
+        balances, holdings, trades or loans (templated).
     :param destination: URL of a folder: ``file:///data/lake``, ``s3://bucket/prefix``, ``gs://``, ``abfs://``
         (templated); a path without a scheme is one on this machine.
     :param storage_conn_id: Airflow connection for the object store; None for what its library finds by itself.
     :param scope: ``self``: of this workspace. ``family``: of this one and all its portals (templated).
-    :param file_format: ``jsonl``: JSON Lines, each row with every field as it came.
+    :param workspace_ids: of the family, only these workspaces; None: all (templated).
+    :param bank_ids: only what belongs to these bank connections; for accounts and the data of accounts (templated).
+    :param account_ids: only these accounts; for the data of accounts (templated).
+    :param where: fields and the value, or list of values, that each must have: of the rows of a listing; for the data
+        of accounts, of the accounts: ``{"currency": "EUR"}`` (templated).
+    :param from_date: first day to read, ``YYYY-MM-DD`` (templated). Without it, the days that ended within the run's
+        data interval, by the DAG's timezone; for a run that has none, the day before it.
+    :param to_date: last day, inclusive (templated); None, with `from_date`: the last day of the data interval.
+    :param incremental: of transactions, what is new since the last run, by the API's cursors; each run writes a batch
+        of its own. An account that was not read before begins at `from_date`, or where the API begins.
+    :param full_refresh: with `incremental`: forget the cursors, and read every account from its beginning (templated).
+    :param file_format: ``jsonl``: each row with every field as it came; ``csv``; ``parquet``.
+    :param compression: ``gzip`` or ``zstd``; None: none, and for Parquet Snappy.
+    :param escape_formulas: in CSV, put a ``'`` before texts that a spreadsheet would take for a formula.
+    :param max_rows_per_file: begin another file after so many rows; None: never.
+    :param concurrency: how many requests are under way at once, 1 to 64. They share the rate limit of the key.
+    :param on_unavailable: what to do about accounts that cannot be read, as their bank wants its owner to sign in, or
+        they are gone: after all others were written, ``fail`` the task, or ``report`` them and succeed.
     :param banksync_conn_id: connection to use.
     :param workspace_id: portal to export (templated); None: the connection's workspace.
     """
@@ -45,6 +69,13 @@ class BankSyncToObjectStorageOperator(BankSyncTaskMixin, BaseOperator):
         "destination",
         "storage_conn_id",
         "scope",
+        "workspace_ids",
+        "bank_ids",
+        "account_ids",
+        "where",
+        "from_date",
+        "to_date",
+        "full_refresh",
         "workspace_id",
         "banksync_conn_id",
     )
@@ -57,74 +88,71 @@ class BankSyncToObjectStorageOperator(BankSyncTaskMixin, BaseOperator):
         destination: str,
         storage_conn_id: str | None = None,
         scope: str = "self",
+        workspace_ids: Sequence[str] | None = None,
+        bank_ids: Sequence[str] | None = None,
+        account_ids: Sequence[str] | None = None,
+        where: Mapping[str, Any] | None = None,
+        from_date: str | date | None = None,
+        to_date: str | date | None = None,
+        incremental: bool = False,
+        full_refresh: bool | str = False,
         file_format: str = "jsonl",
+        compression: str | None = None,
+        escape_formulas: bool = True,
+        max_rows_per_file: int | None = None,
+        concurrency: int = 8,
+        on_unavailable: str = "fail",
         banksync_conn_id: str = "banksync_default",
         workspace_id: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if file_format != "jsonl":
-            raise BankSyncConfigError(f"file_format must be jsonl, not {file_format!r}.")
+        _check_choice("on_unavailable", on_unavailable, ON_UNAVAILABLE)
+        _check_choice("file_format", file_format, FILE_FORMATS)
+        _check_choice("compression", compression, COMPRESSIONS)
+        _check_number("concurrency", concurrency, MOST_CONCURRENT)
+        if max_rows_per_file is not None:
+            _check_number("max_rows_per_file", max_rows_per_file)
         self.resource = resource
         self.destination = destination
         self.storage_conn_id = storage_conn_id
         self.scope = scope
+        self.workspace_ids = workspace_ids
+        self.bank_ids = bank_ids
+        self.account_ids = account_ids
+        self.where = where
+        self.from_date = from_date
+        self.to_date = to_date
+        self.incremental = incremental
+        self.full_refresh = full_refresh
         self.file_format = file_format
+        self.compression = compression
+        self.escape_formulas = escape_formulas
+        self.max_rows_per_file = max_rows_per_file
+        self.concurrency = concurrency
+        self.on_unavailable = on_unavailable
         self.banksync_conn_id = banksync_conn_id
         self.workspace_id = workspace_id
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Fetch the listing, then write it."""
-        from airflow_provider_banksync.export import layout, listing
-        from airflow_provider_banksync.hooks import listings
+        """Fetch and write; then write the manifest, and only then say what could not be had."""
+        from airflow_provider_banksync.export.store import ExportError
+        from airflow_provider_banksync.transfers.export import Export
 
         with permanent_errors_fail():
-            listings.check_resource(self.resource, self.scope)
-            folder = self._destination() / layout.resource_folder(self.resource)
             try:
-                listing.prepare(folder, alone=self.scope == "self")
-            except listing.ExportError as error:
-                raise AirflowFailException(str(error)) from error
-            rows = listings.fetch(self.hook, self.resource, self.scope)
-            own = None if self.scope == "family" else self.hook.own_workspace_id()
-            manifest = listing.write(
-                folder,
-                _owned(rows, own),
-                own=own,
-                description={"resource": self.resource, "scope": self.scope},
-                generated_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            )
-        workspaces = len({file["workspace_id"] for file in manifest["files"]})
-        place = folder if own is None else folder / layout.workspace_folder(own)
-        url = str(place / layout.MANIFEST)
-        self.log.info("%d %s of %d workspaces: %s", manifest["rows"], self.resource, workspaces, url)
-        return {
-            "manifest": url,
-            "rows": manifest["rows"],
-            "files": len(manifest["files"]),
-            "workspaces": workspaces,
-        }
-
-    def _destination(self) -> ObjectStoragePath:
-        destination = self.destination
-        place = destination.split("://")[-1].strip("/ ") if isinstance(destination, str) else ""
-        if place in ("", "None"):
-            raise BankSyncConfigError(
-                f"destination is {destination!r}; it must be the URL of a folder.",
-                hint="For example file:///data/lake or s3://bucket/prefix. If it is a template, look at what it gave.",
-            )
-        try:
-            return ObjectStoragePath(destination, conn_id=self.storage_conn_id)
-        except (ValueError, ImportError) as error:
-            raise BankSyncConfigError(f"destination {destination!r} cannot be used: {error}.") from error
+                return Export(self, context).run()
+            except ExportError as error:
+                raise (AirflowFailException if error.permanent else AirflowException)(str(error)) from error
 
 
-def _owned(rows: list[dict[str, Any]], own: str | None) -> Iterator[tuple[Owner, dict[str, Any]]]:
-    """Give each row its owner: its own word in a family listing, the workspace that was asked (`own`) in any other."""
-    from airflow_provider_banksync.export.listing import Owner
+def _check_choice(argument: str, value: object, choices: Sequence[object]) -> None:
+    if value not in choices:
+        named = ", ".join(str(each) for each in choices)
+        raise BankSyncConfigError(f"{argument} must be one of {named}, not {value!r}.")
 
-    for row in rows:
-        if own is None:
-            yield Owner(row["workspaceId"], (row.get("portal") or {}).get("name")), row
-        else:
-            yield Owner(own), row
+
+def _check_number(argument: str, value: object, most: int | None = None) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1 or value > (most or value):
+        limit = f"from 1 to {most}" if most else "of at least 1"
+        raise BankSyncConfigError(f"{argument} must be a whole number {limit}, not {value!r}.")

@@ -1,0 +1,109 @@
+"""Pages of transactions as they came, for those who only pass them on: no row is taken apart."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_banksync.api import codec, endpoints, parsers
+from airflow_provider_banksync.exceptions import BankSyncResponseError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import msgspec
+
+    from airflow_provider_banksync.api.messages import Call, Row
+
+
+@dataclass(frozen=True)
+class RawPage:
+    """One page of transactions, not taken apart.
+
+    :param raw: a JSON object for each row, UTF-8, without a line break, every digit as it was sent.
+    :param cursor: as in `messages.Page`.
+    """
+
+    raw: Sequence[bytes]
+    cursor: str | None
+    has_more: bool
+
+
+def list_transactions(
+    bank_id: str,
+    account_id: str,
+    from_date: str | None = None,
+    to_date: str | None = None,
+    cursor: str | None = None,
+    *,
+    workspace_id: str | None = None,
+) -> Call[RawPage]:
+    """One page of transactions, as `endpoints.list_transactions`, whose rows are of this account and no other.
+
+    :raises BankSyncResponseError: a row names another account or bank.
+    """
+    call = endpoints.list_transactions(
+        bank_id, account_id, from_date, to_date, cursor, workspace_id=workspace_id
+    )
+    owner = {"bankId": bank_id, "accountId": account_id}
+    return replace(call, parse=_parser(owner), scan=_scanner(owner))  # type: ignore[arg-type,return-value]
+
+
+def check_owner(rows: Sequence[Row], owner: dict[str, str]) -> None:
+    """See that rows are of whom they were asked for.
+
+    :param owner: fields that say so, with their values; a row need not have them.
+    :raises BankSyncResponseError: a row says otherwise.
+    """
+    for row in rows:
+        for name, wanted in owner.items():
+            if row.get(name, wanted) != wanted:
+                raise BankSyncResponseError(
+                    f"a row (id {row.get('id')!r}) has the {name} {row[name]!r}, but {wanted!r} was asked for, so it "
+                    "cannot be attributed.",
+                    hint="Nothing of it was kept; report it to BankSync.",
+                )
+
+
+def _parser(owner: dict[str, str]) -> Callable[[Row], RawPage]:
+    def parse(envelope: Row) -> RawPage:
+        page = parsers.page(envelope)
+        check_owner(page.rows, owner)
+        return RawPage([codec.dumps(row) for row in page.rows], page.cursor, page.has_more)
+
+    return parse
+
+
+def _scanner(owner: dict[str, str]) -> Callable[[bytes], RawPage | None]:
+    marks = [f'"{name}":{codec.dumps(value).decode()}'.encode() for name, value in owner.items()]
+
+    def scan(body: bytes) -> RawPage | None:
+        """Return the page, if it is one beyond doubt; None leaves it to the parser, which says what is wrong."""
+        import msgspec
+
+        try:
+            found: Any = _envelope().decode(body)
+            if not body.isascii():
+                body.decode()  # what is not taken apart is not checked otherwise
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return None
+        meta = found.meta
+        rows = found.data
+        plain = found.success is True and b"\n" not in body and b"\r" not in body
+        if not plain or any(body.count(mark) != len(rows) for mark in marks):
+            return None
+        if any(memoryview(row)[0] != ord("{") for row in rows):
+            return None
+        return RawPage(rows, meta.cursor or None, meta.hasMore is True)
+
+    return scan
+
+
+@functools.cache
+def _envelope() -> msgspec.json.Decoder[Any]:
+    import msgspec
+
+    meta = msgspec.defstruct("Meta", [("cursor", str | None, None), ("hasMore", bool | None, None)])
+    fields = [("success", bool), ("data", list[msgspec.Raw]), ("meta", meta)]
+    return msgspec.json.Decoder(msgspec.defstruct("Envelope", fields))

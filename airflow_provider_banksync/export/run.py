@@ -1,0 +1,378 @@
+"""One export under way: what is done is kept, what a killed try left is taken up, and the manifest comes last."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_banksync.export import layout, manifest
+from airflow_provider_banksync.export.lock import Lock
+from airflow_provider_banksync.export.manifest import File, Manifest, Owner, Receipt, Unavailable
+from airflow_provider_banksync.export.store import TEMPORARY, ExportError, Folder, Sink, told
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from airflow_provider_banksync.export.formats import Format, RowWriter
+    from airflow_provider_banksync.export.rows import Batch
+
+#: So many small files are read, or removed, at the same time.
+_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an export is to be; two tries with the same settings can share what they have done.
+
+    :param head: what the manifest says of it: resource, scope, window or batch.
+    :param label: name of the folder for this window or batch; None where there is one export only.
+    :param alone: all is of one workspace, whose folder is the export's.
+    :param writer: who writes: the same for each try of a task.
+    :param max_rows: rows of a file at most; None: no limit.
+    :param fingerprint: whatever else decides which rows come.
+    :param resumable: another try takes up what this one has done.
+    """
+
+    head: dict[str, Any]
+    writer: str
+    label: str | None = None
+    alone: bool = False
+    max_rows: int | None = None
+    fingerprint: str = ""
+    resumable: bool = True
+
+    def stamp(self, extension: str) -> dict[str, Any]:
+        """Return what a receipt must have to be taken up by another try."""
+        what = json.dumps(
+            [self.head, self.max_rows, extension, self.fingerprint], sort_keys=True, default=str
+        )
+        return {"writer": self.writer, "settings": hashlib.sha256(what.encode()).hexdigest()}
+
+
+class Run:
+    """An export into a folder: of a resource, or of one workspace in it.
+
+    Use it as ``begin``, ``plan``, a ``unit`` for each of ``missing``, ``commit``, and ``end`` in any case.
+
+    :param base: the folder; the paths in the manifest are relative to it.
+    :param made: the format of the files.
+    """
+
+    def __init__(self, base: Folder, settings: Settings, made: Format) -> None:
+        self.base = base
+        self.settings = settings
+        self.made = made
+        self.control = base if settings.label is None else base / f"{layout.MANIFESTS}/{settings.label}"
+        self.receipts: dict[tuple[str, str, str], Receipt] = {}
+        self._owners: list[Owner] = []
+        self._previous: list[Receipt] = []
+        self._known: set[str] = set()
+        self._taken_over: list[str] = []
+        self._interrupted = False
+        self._before: dict[str, Any] = {}
+        self._lock = Lock(self._locked_folder(), settings.writer)
+        self._checking = threading.Lock()
+        self._stamp = settings.stamp(made.extension)
+        self._workspaces = self._stems = layout.Names(())
+
+    def _locked_folder(self) -> Folder:
+        return self.control
+
+    # --- the begin ---
+
+    def begin(self) -> None:
+        """Take the lock, and take up what an earlier try of the same task has done.
+
+        :raises ExportError: the folder cannot be written, or is being written by another.
+        """
+        with told(self.base):
+            self._lock.take()
+            self._take_up()
+
+    def _take_up(self) -> None:
+        before = self.control.read_json(layout.MANIFEST)
+        aside = self.control.read_json(layout.PREVIOUS)
+        self._interrupted = aside is not None or bool(self.control.names(layout.PROGRESS))
+        self._before = before or aside or {}
+        self._previous = manifest.receipts_of(self._before)
+        known = (aside or {}).get("known")
+        self._known = manifest.paths_of(before) | manifest.paths_of(aside)
+        self._known |= {
+            path for path in (known if isinstance(known, list) else []) if layout.is_part(str(path))
+        }
+        self._read_receipts()
+        self._known |= {file.path for receipt in self.receipts.values() for file in receipt.files}
+        if before is not None or self._known:
+            self.control.write_json(
+                layout.PREVIOUS, {**(before or aside or {}), "known": sorted(self._known)}
+            )
+        self.control.remove(layout.MANIFEST)
+
+    def _read_receipts(self) -> None:
+        """Read what is done; what another run has left, or one with other settings, counts for nothing."""
+        names = [name for name in self.control.names(layout.PROGRESS) if not name.startswith(TEMPORARY)]
+
+        def read(name: str) -> Receipt | None:
+            found = self.control.read_json(f"{layout.PROGRESS}/{name}") or {}
+            try:
+                receipt = Receipt.load(found)
+            except (KeyError, TypeError):
+                return None
+            self._known |= {file.path for file in receipt.files if layout.is_part(file.path)}
+            return receipt if {key: found.get(key) for key in self._stamp} == self._stamp else None
+
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            found = list(pool.map(read, names))
+        self.receipts = {receipt.owner.key: receipt for receipt in found if receipt is not None}
+        if names and not self.receipts:
+            self.control.remove_all(layout.PROGRESS)
+
+    def plan(self, owners: Iterable[Owner]) -> None:
+        """Say whose data is to be had. From now on files change, and there is no manifest.
+
+        What an earlier try has done of somebody who is not among them does not count.
+        """
+        self._owners = sorted(owners, key=lambda owner: owner.key)
+        self._workspaces = layout.Names(owner.workspace_id for owner in self._owners)
+        self._stems = layout.Names(
+            one for owner in self._owners for one in (owner.bank_id, owner.account_id) if one is not None
+        )
+        wanted = {owner.key for owner in self._owners}
+        self.receipts = {key: receipt for key, receipt in self.receipts.items() if key in wanted}
+        with told(self.base):
+            self._take_over()
+            self._open_up()
+
+    def _take_over(self) -> None:
+        """Make what was exported of single workspaces part of the family's export."""
+        if self.settings.alone:
+            return
+        below = "" if self.settings.label is None else f"{layout.MANIFESTS}/{self.settings.label}/"
+
+        def take(workspace_id: str) -> None:
+            folder = layout.workspace_folder(self._workspaces(workspace_id))
+            theirs = self.base.read_json(f"{folder}/{below}{layout.MANIFEST}")
+            if theirs is not None:
+                self._known |= {f"{folder}/{path}" for path in manifest.paths_of(theirs)}
+                self._taken_over.append(f"{folder}/{below}{layout.MANIFEST}")
+
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            list(pool.map(take, sorted({owner.workspace_id for owner in self._owners})))
+
+    def _open_up(self) -> None:
+        if self._before or self._known:
+            self.control.write_json(layout.PREVIOUS, {**self._before, "known": sorted(self._known)})
+        self.control.remove(layout.MANIFEST)
+        for path in self._taken_over:
+            self.base.remove(path)
+
+    def missing(self) -> list[Owner]:
+        """Return those whose data is still to be had, in the order of their ids."""
+        return [owner for owner in self._owners if owner.key not in self.receipts]
+
+    # --- the work ---
+
+    def unit(self, owner: Owner) -> Unit:
+        """Return what writes the files of one owner. Several may be open at once, in several threads."""
+        return Unit(self, owner)
+
+    def path(self, owner: Owner, number: int) -> str:
+        """Return the path of one file, relative to the folder of the export."""
+        name = layout.part(self._stem(owner), number, self.made.extension)
+        return f"{self._folder(owner)}{name}"
+
+    def _folder(self, owner: Owner) -> str:
+        own = (
+            "" if self.settings.alone else f"{layout.workspace_folder(self._workspaces(owner.workspace_id))}/"
+        )
+        return own if self.settings.label is None else f"{own}{self.settings.label}/"
+
+    def _stem(self, owner: Owner) -> str:
+        return ".".join(self._stems(one) for one in (owner.bank_id, owner.account_id) if one is not None)
+
+    def keep(self, receipt: Receipt) -> None:
+        """Note that one owner's data is complete; another try will not read it again."""
+        self.receipts[receipt.owner.key] = receipt
+        if not self.settings.resumable:
+            return
+        self.check()
+        body = json.dumps({**self._stamp, **receipt.dump()}, ensure_ascii=False).encode()
+        name = hashlib.sha256("\0".join(receipt.owner.key).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+        self.control.write(f"{layout.PROGRESS}/{name}.json", body)
+
+    def check(self) -> None:
+        """See that nobody else writes here, and say that we do.
+
+        :raises ExportError: somebody else does.
+        """
+        with self._checking:
+            self._lock.check()
+
+    # --- the end ---
+
+    def commit(self, unavailable: Iterable[Unavailable], generated_at: str) -> dict[str, Any]:
+        """Remove what is not of this export any more, and write the manifest.
+
+        Of those who are unavailable, what an earlier run has read is kept.
+
+        :return: the manifest, as it was written.
+        """
+        with told(self.base):
+            self.check()
+            missing = list(unavailable)
+            kept = self._kept(missing)
+            made = Manifest(
+                self.settings.head,
+                [*self.receipts.values(), *kept],
+                missing,
+                generated_at,
+                {r.owner.key for r in kept},
+            )
+            self._extend(made)
+            paths = {file.path for file in made.files}
+            self._sweep(paths)
+            self._remove(self._known - paths)
+            self.check()
+            dumped = made.dump("." if self.settings.label is None else "../..")
+            self.control.write_json(layout.MANIFEST, dumped)
+            self.control.remove(layout.PREVIOUS)
+            if not missing:
+                self.control.remove_all(layout.PROGRESS)
+        return dumped
+
+    def _extend(self, made: Manifest) -> None:
+        """Add to the manifest what a special kind of export has to say."""
+
+    def end(self) -> None:
+        """Let others write."""
+        with told(self.base):
+            self._lock.release()
+
+    def _kept(self, missing: list[Unavailable]) -> list[Receipt]:
+        """Return what an earlier run has of those who are unavailable now, where it is still what it was."""
+        keys = {each.owner.key for each in missing}
+
+        def is_missing(owner: Owner) -> bool:
+            return owner.key in keys or (owner.workspace_id, owner.bank_id or "", "") in keys
+
+        return [
+            receipt
+            for receipt in self._previous
+            if is_missing(receipt.owner)
+            and receipt.owner.key not in self.receipts
+            and all(self._is_whole(file) for file in receipt.files)
+        ]
+
+    def _is_whole(self, file: File) -> bool:
+        body = self.base.read(file.path)
+        return body is not None and hashlib.sha256(body).hexdigest() == file.sha256
+
+    def _sweep(self, paths: set[str]) -> None:
+        """Remove what a killed try may have left of our owners, which no manifest and no receipt lists."""
+        if not self._interrupted:
+            return
+        ours: dict[str, list[str]] = {}
+        for owner in self._owners:
+            ours.setdefault(self._folder(owner), []).append(re.escape(self._stem(owner)))
+        for folder, stems in ours.items():
+            part = re.compile(
+                rf"part-(?:{'|'.join(f'{stem}-' if stem else '' for stem in stems)})\d{{5,}}\..+"
+            )
+            for name in self.base.names(folder.rstrip("/")):
+                left = part.fullmatch(name) is not None and f"{folder}{name}" not in paths
+                if left or name.startswith(f"{TEMPORARY}part-"):
+                    self.base.remove(f"{folder}{name}")
+        for name in self.control.names(""):
+            if name.startswith(TEMPORARY):
+                self.control.remove(name)
+
+    def _remove(self, paths: set[str]) -> None:
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            list(pool.map(self.base.remove, sorted(paths)))
+
+
+class Unit:
+    """The files of one owner, as they are written."""
+
+    def __init__(self, run: Run, owner: Owner) -> None:
+        self._run = run
+        self._owner = owner
+        self._files: list[File] = []
+        self._path = ""
+        self._rows = 0
+        self._sink: Sink | None = None
+        self._writer: RowWriter | None = None
+
+    def write(self, batch: Batch) -> None:
+        """Write some rows."""
+        most = self._run.settings.max_rows
+        with told(self._run.base):
+            while len(batch):
+                now, batch = (batch, batch.split(0)[0]) if most is None else batch.split(most - self._rows)
+                self._open().write(now)
+                self._rows += len(now)
+                if self._rows == most:
+                    self._close()
+
+    def done(self, read_at: str, cursor: str | None = None) -> Receipt:
+        """Say that this was all.
+
+        :param read_at: when it was read, ISO 8601.
+        :param cursor: where an incremental read goes on.
+        """
+        with told(self._run.base):
+            self._close()
+            receipt = Receipt(self._owner, tuple(self._files), read_at, cursor)
+            self._run.keep(receipt)
+        return receipt
+
+    def abandon(self) -> None:
+        """Leave off: the file that is open goes away."""
+        if self._sink is not None:
+            self._sink.abandon()
+            self._sink = self._writer = None
+
+    def _open(self) -> RowWriter:
+        if self._writer is None:
+            self._path = self._run.path(self._owner, len(self._files))
+            self._sink = self._run.base.open(self._path)
+            self._writer = self._run.made.writer(self._sink)
+        return self._writer
+
+    def _close(self) -> None:
+        if self._writer is None or self._sink is None:
+            return
+        self._writer.close()
+        digest = self._sink.close()
+        self._files.append(File(self._path, self._rows, self._sink.bytes, digest))
+        self._sink = self._writer = None
+        self._rows = 0
+
+
+def refuse_mixture(base: Folder, beside: Folder, settings: Settings, workspace_id: str) -> None:
+    """See that an export of one workspace does not change what the manifest of a family's vouches for.
+
+    :param base: the folder of the export: the workspace's.
+    :param beside: the folder of the resource, where a family's export is.
+    :raises ExportError: it would; or the folder is another workspace's.
+    """
+    label = "" if settings.label is None else f"{layout.MANIFESTS}/{settings.label}/"
+    with told(base, "read"):
+        names = (layout.MANIFEST, layout.PREVIOUS, layout.LOCK)
+        if any(beside.read(f"{label}{name}") is not None for name in names):
+            raise ExportError(
+                f"destination {beside} holds an export of the family: give another destination, or scope='family'.",
+                permanent=True,
+            )
+        found = manifest.receipts_of(base.read_json(f"{label}{layout.MANIFEST}"))
+        if {receipt.owner.workspace_id for receipt in found} - {workspace_id}:
+            raise ExportError(
+                f"destination {base} is the folder of another workspace, whose id differs in case alone: on this file "
+                "system the two need destinations of their own.",
+                permanent=True,
+            )

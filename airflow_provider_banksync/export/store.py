@@ -1,0 +1,193 @@
+"""A folder on any file system that fsspec knows, and the few things that an export does there."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import uuid
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from airflow.providers.common.compat.sdk import ObjectStoragePath
+    from fsspec import AbstractFileSystem
+    from typing_extensions import Self
+
+
+#: How names of files begin that are not complete.
+TEMPORARY = "_tmp-"
+
+
+class ExportError(Exception):
+    """The destination cannot be read or written, or does not hold what it should.
+
+    :param permanent: no retry cures it.
+    """
+
+    def __init__(self, message: str, *, permanent: bool = False) -> None:
+        super().__init__(message)
+        self.permanent = permanent
+
+
+class Folder:
+    """A folder; paths given to its methods are relative to it, with ``/``."""
+
+    def __init__(self, fs: AbstractFileSystem, path: str, url: str) -> None:
+        self._fs = fs
+        self.path = path.rstrip("/")
+        self.url = url.rstrip("/")
+        protocols = (fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol
+        #: On a disk a file is seen while it grows, in an object store only when it is complete.
+        self.local = "file" in protocols
+
+    @classmethod
+    def of(cls, path: ObjectStoragePath) -> Self:
+        """Return the folder at an Airflow path; its connection is read now."""
+        return cls(path.fs, path.path, str(path))
+
+    def __truediv__(self, below: str) -> Folder:
+        return Folder(self._fs, f"{self.path}/{below}", f"{self.url}/{below}")
+
+    def __str__(self) -> str:
+        return self.url
+
+    def make(self) -> None:
+        """See that the folder is there; an object store has none, and says nothing."""
+        self._fs.makedirs(self.path, exist_ok=True)
+
+    def _at(self, path: str) -> str:
+        return f"{self.path}/{path}" if path else self.path
+
+    def read(self, path: str) -> bytes | None:
+        """Return what a file holds; None when there is none."""
+        try:
+            return bytes(self._fs.cat_file(self._at(path)))
+        except FileNotFoundError:
+            return None
+
+    def read_json(self, path: str) -> dict[str, Any] | None:
+        """Return the object that a file holds; None when there is none, or something else."""
+        try:
+            value = json.loads(self.read(path) or b"")
+        except ValueError:
+            return None
+        return value if isinstance(value, dict) else None
+
+    def write(self, path: str, body: bytes) -> None:
+        """Write a file whole: it is never seen half written."""
+        sink = self.open(path)
+        sink.write(body)
+        sink.close()
+
+    def write_json(self, path: str, value: Any) -> None:
+        """Write a file of JSON for people to read."""
+        self.write(path, json.dumps(value, ensure_ascii=False, indent=2).encode())
+
+    def create(self, path: str, body: bytes) -> bool:
+        """Write a small file if it is not there; of several who do so at once on a disk, one succeeds.
+
+        An object store has no such thing that all libraries know: the caller has to look again.
+        """
+        if not self.local:
+            if self.exists(path):
+                return False
+            self.write(path, body)
+            return True
+        self._fs.makedirs(self._parent(path), exist_ok=True)
+        try:
+            handle = os.open(self._at(path), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        except FileExistsError:
+            return False
+        with os.fdopen(handle, "wb") as file:
+            file.write(body)
+        return True
+
+    def open(self, path: str) -> Sink:
+        """Open a file for writing."""
+        self._fs.makedirs(self._parent(path), exist_ok=True)
+        return Sink(self._fs, self._at(path), local=self.local)
+
+    def exists(self, path: str) -> bool:
+        """Tell whether there is such a file."""
+        self._fs.invalidate_cache()
+        return bool(self._fs.isfile(self._at(path)))
+
+    def remove(self, path: str) -> None:
+        """Remove a file, if it is there."""
+        with contextlib.suppress(FileNotFoundError):
+            self._fs.rm_file(self._at(path))
+
+    def remove_all(self, path: str) -> None:
+        """Remove a folder with all that it holds, if it is there."""
+        self._fs.invalidate_cache()
+        with contextlib.suppress(FileNotFoundError):
+            self._fs.rm(self._at(path), recursive=True)
+
+    def names(self, path: str) -> list[str]:
+        """Return the names of what is in a folder, sorted; none when it is not there."""
+        self._fs.invalidate_cache()
+        try:
+            found = self._fs.ls(self._at(path), detail=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        return sorted(str(entry).rstrip("/").rsplit("/", 1)[-1] for entry in found)
+
+    def _parent(self, path: str) -> str:
+        return self._at(path).rsplit("/", 1)[0]
+
+
+class Sink:
+    """A file being written, counted and digested on the way; it is there when it is closed, not before."""
+
+    def __init__(self, fs: AbstractFileSystem, path: str, *, local: bool) -> None:
+        self._final = path
+        folder, _, name = path.rpartition("/")
+        # Beside its place under a name that readers pass over, so that the move is one step.
+        self._place = f"{folder}/{TEMPORARY}{name}.{uuid.uuid4().hex[:8]}" if local else path
+        self._local = local
+        self._file: Any = fs.open(self._place, "wb")
+        self._digest = hashlib.sha256()
+        self.bytes = 0
+
+    def write(self, data: bytes | memoryview) -> int:
+        """Write some bytes."""
+        self._digest.update(data)
+        size = memoryview(data).nbytes
+        self.bytes += size
+        self._file.write(data)
+        return size
+
+    def close(self) -> str:
+        """Put the file into its place and return its SHA-256."""
+        self._file.close()
+        if self._local:
+            os.replace(self._place, self._final)  # noqa: PTH105 - a path of fsspec is text
+        return self._digest.hexdigest()
+
+    def abandon(self) -> None:
+        """Leave the place as it was before."""
+        if self._local:
+            self._file.close()
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._place)  # noqa: PTH108 - as above
+            return
+        # What is closed would be kept, as much as there is of it.
+        if hasattr(self._file, "discard"):
+            with contextlib.suppress(Exception):
+                self._file.discard()
+        self._file.closed = True
+
+
+@contextlib.contextmanager
+def told(folder: Folder, what: str = "written") -> Iterator[None]:
+    """Turn whatever a file system raises into an `ExportError` that names the folder."""
+    try:
+        yield
+    except ExportError:
+        raise
+    except Exception as error:
+        reason = (getattr(error, "strerror", None) or str(error) or type(error).__name__).rstrip(".")
+        raise ExportError(f"destination {folder} cannot be {what}: {reason}.") from error

@@ -1,0 +1,295 @@
+"""One run of the export: what the operator does when its task runs."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSkipException,
+    ObjectStoragePath,
+)
+
+from airflow_provider_banksync.api.aio import AsyncClient
+from airflow_provider_banksync.api.checks import check_days
+from airflow_provider_banksync.api.loops import drive
+from airflow_provider_banksync.exceptions import BankSyncConfigError
+from airflow_provider_banksync.export import batches, layout, windows
+from airflow_provider_banksync.export.batches import BatchRun
+from airflow_provider_banksync.export.formats import open_format, require_format
+from airflow_provider_banksync.export.rows import Batch
+from airflow_provider_banksync.export.run import Run, Settings, refuse_mixture
+from airflow_provider_banksync.export.store import Folder, told
+from airflow_provider_banksync.export.windows import Window
+from airflow_provider_banksync.hooks.listings import RESOURCES, check_resource
+from airflow_provider_banksync.transfers import choice, listing, outcomes
+from airflow_provider_banksync.transfers.choice import Choice
+from airflow_provider_banksync.transfers.reading import Reader
+
+if TYPE_CHECKING:
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_banksync.export.manifest import Unavailable
+    from airflow_provider_banksync.transfers.object_storage import BankSyncToObjectStorageOperator
+
+#: Read account by account.
+ACCOUNT_DATA = ("transactions", "balances", "holdings", "trades", "loans")
+#: Of these, what has a day, so that a window chooses.
+WINDOWED = ("transactions", "trades")
+_FILTERS = ("workspace_ids", "bank_ids", "account_ids", "where")
+_YES_NO = {"true": True, "false": False, "": False, "none": False}
+
+
+class Export:
+    """What one run of the operator does.
+
+    :param operator: with its templates rendered.
+    """
+
+    def __init__(self, operator: BankSyncToObjectStorageOperator, context: Context) -> None:
+        self._op = operator
+        self._context = context
+        self._resource = operator.resource
+
+    def run(self) -> dict[str, Any]:
+        """Export, and return the summary.
+
+        :raises AirflowFailException: accounts are unavailable, or an argument is wrong.
+        :raises AirflowException: some accounts could not be read, and another try may.
+        """
+        op = self._op
+        self._check()
+        require_format(op.file_format, op.compression)
+        self._window = self._days()
+        root = self._folder()
+        own = None if op.scope == "family" else op.hook.own_workspace_id()
+        self._choice = Choice.of(op.scope, own, **{name: getattr(op, name) for name in _FILTERS})
+        settings = self._settings(own)
+        base = root
+        if own is not None:
+            base = root / layout.workspace_folder(layout.segment(own))
+            refuse_mixture(base, root, settings, own)
+        made = open_format(op.file_format, op.compression, self._resource, escape_formulas=op.escape_formulas)
+        under_way = (BatchRun if op.incremental else Run)(base, settings, made)
+        under_way.begin()
+        try:
+            return self._finish(under_way, self._write(under_way))
+        finally:
+            under_way.end()
+
+    # --- the arguments ---
+
+    def _check(self) -> None:
+        op = self._op
+        if self._resource not in (*RESOURCES, *ACCOUNT_DATA):
+            known = ", ".join((*RESOURCES, *ACCOUNT_DATA))
+            raise BankSyncConfigError(f"resource must be one of {known}, not {self._resource!r}.")
+        check_resource(self._resource if self._resource in RESOURCES else "banks", op.scope)
+        Choice.of(op.scope, None, **{name: getattr(op, name) for name in _FILTERS})
+        if op.account_ids is not None and self._resource not in ACCOUNT_DATA:
+            raise BankSyncConfigError(f"account_ids is for the data of accounts, not for {self._resource}.")
+        if op.bank_ids is not None and self._resource not in (*ACCOUNT_DATA, "accounts"):
+            raise BankSyncConfigError(
+                f"bank_ids is for accounts and the data of accounts, not for {self._resource}."
+            )
+        if op.incremental and self._resource != "transactions":
+            raise BankSyncConfigError(
+                f"incremental is for transactions: the API has no cursors for {self._resource}."
+            )
+        if op.incremental and op.to_date:
+            raise BankSyncConfigError("to_date does not go with incremental: a batch ends at the present.")
+        if self._full_refresh() and not op.incremental:
+            raise BankSyncConfigError(
+                "full_refresh goes with incremental=True only: without it, nothing is remembered."
+            )
+        if (op.from_date or op.to_date) and self._resource not in WINDOWED:
+            raise BankSyncConfigError(
+                f"from_date and to_date are for transactions and trades: the API gives {self._resource} as of now."
+            )
+
+    def _full_refresh(self) -> bool:
+        value = self._op.full_refresh
+        if isinstance(value, str):
+            value = _YES_NO.get(value.strip().lower(), value)
+        if not isinstance(value, bool):
+            raise BankSyncConfigError(f"full_refresh must be true or false, not {value!r}.")
+        return value
+
+    def _folder(self) -> Folder:
+        """Return the resource's folder, which can be written, as far as that is known before."""
+        destination = self._op.destination
+        place = destination.split("://")[-1].strip("/ ") if isinstance(destination, str) else ""
+        if place in ("", "None"):
+            raise BankSyncConfigError(
+                f"destination is {destination!r}; it must be the URL of a folder.",
+                hint="For example file:///data/lake or s3://bucket/prefix. If it is a template, look at what it gave.",
+            )
+        try:
+            path = ObjectStoragePath(destination, conn_id=self._op.storage_conn_id)
+            folder = Folder.of(path / layout.resource_folder(self._resource))
+        except (ValueError, ImportError) as error:
+            raise BankSyncConfigError(f"destination {destination!r} cannot be used: {error}.") from error
+        with told(folder):
+            folder.make()
+        return folder
+
+    def _days(self) -> Window | None:
+        """Return the days to read; None where there is no choice of days."""
+        if self._resource not in WINDOWED:
+            return None
+        first, last = check_days(self._op.from_date, self._op.to_date)
+        if self._op.incremental:
+            return None
+        if last and not first:
+            raise BankSyncConfigError("to_date needs a from_date.")
+        found = None if first and last else self._interval()
+        if first:
+            last = last or (found.last.isoformat() if found else None)
+            if last is None or first > last:
+                raise BankSyncConfigError(
+                    f"from_date {first} is after the last day of the run's data interval, {last}."
+                )
+            return Window.of_days(first, last)
+        if found is None:
+            raise AirflowSkipException("No day ended within the run's data interval: there is none to read.")
+        return found
+
+    def _interval(self) -> Window | None:
+        zone = self._context["dag"].timezone
+        interval = self._context.get("data_interval_start"), self._context.get("data_interval_end")
+        if interval[0] is None or interval[1] is None:
+            moment = self._moment()
+            return windows.of_interval(moment, moment, zone)
+        return windows.of_interval(interval[0], interval[1], zone)
+
+    def _moment(self) -> datetime:
+        """Return when this run was due: later for a later run."""
+        run = self._context["dag_run"]
+        moment = getattr(run, "run_after", None)
+        if moment is None:  # Airflow 2
+            manual = str(getattr(run, "run_type", "")).endswith("manual")
+            moment = None if manual else self._context.get("data_interval_end")
+            moment = moment or getattr(run, "execution_date", None) or self._context.get("logical_date")
+        return moment or datetime.now(timezone.utc)
+
+    def _settings(self, own: str | None) -> Settings:
+        op, instance = self._op, self._context["ti"]
+        head: dict[str, Any] = {"resource": self._resource, "scope": op.scope}
+        if own is not None:
+            head["workspace_id"] = own
+        label = None
+        if self._window is not None:
+            label = self._window.label
+            head["window"] = {
+                "from_date": self._window.first.isoformat(),
+                "to_date": self._window.last.isoformat(),
+            }
+        elif op.incremental:
+            moment = windows.batch_moment(self._moment())
+            label, head["batch"] = batches.label_of(moment), moment
+        head |= {"file_format": op.file_format, "compression": op.compression}
+        writer = f"{instance.dag_id}.{instance.task_id} of {instance.run_id}"
+        mapped = getattr(instance, "map_index", -1)
+        return Settings(
+            head=head,
+            writer=writer if mapped in (None, -1) else f"{writer} [{mapped}]",
+            label=label,
+            alone=own is not None,
+            max_rows=op.max_rows_per_file,
+            fingerprint=f"{op.escape_formulas} {op.from_date} {op.full_refresh}",
+            resumable=self._resource in ACCOUNT_DATA,
+        )
+
+    # --- the work ---
+
+    def _write(self, run: Run) -> list[Unavailable]:
+        if isinstance(run, BatchRun) and (run.committed or run.superseded_by):
+            return []
+        config = self._op.hook.get_config()
+
+        async def work() -> list[Unavailable]:
+            async with AsyncClient(config) as client:
+                if self._resource in ACCOUNT_DATA:
+                    return await self._accounts(client, run)
+                return await self._listing(client, run)
+
+        return drive(work, name="banksync-export")
+
+    async def _accounts(self, client: AsyncClient, run: Run) -> list[Unavailable]:
+        op = self._op
+        chosen = await choice.choose(client, self._choice, op.concurrency)
+        run.plan(chosen.owners)
+        days: tuple[str | None, str | None] = check_days(op.from_date, None)
+        if self._window is not None:
+            days = (self._window.first.isoformat(), self._window.last.isoformat())
+        what = f", {self._window}" if self._window is not None else ""
+        op.log.info("%s of %d accounts%s.", self._resource.capitalize(), len(chosen.owners), what)
+        own = self._choice.own is not None
+        reader = Reader(client, run, self._resource, days, own=own, width=op.concurrency, log=op.log)
+        return chosen.unavailable + await reader.read()
+
+    async def _listing(self, client: AsyncClient, run: Run) -> list[Unavailable]:
+        listed = await listing.fetch(client, self._resource, self._choice, self._op.concurrency)
+        read_at = _now()
+        run.plan(listed.owners.values())
+        for owner in run.missing():
+            unit = run.unit(owner)
+            try:
+                unit.write(Batch.of(listed.rows[owner.workspace_id]))
+                unit.done(read_at)
+            except BaseException:
+                unit.abandon()
+                raise
+        return listed.unavailable
+
+    def _finish(self, run: Run, unavailable: list[Unavailable]) -> dict[str, Any]:
+        op = self._op
+        if isinstance(run, BatchRun) and run.superseded_by is not None and run.committed is None:
+            op.log.info("A later batch is there already, which has the rows of this one: nothing to do.")
+            manifest, run.control = run.superseded_by, run.superseded_folder
+        elif isinstance(run, BatchRun) and run.committed is not None:
+            op.log.info("This batch is complete already: nothing to do.")
+            manifest = run.committed
+        else:
+            manifest = run.commit(unavailable, _now())
+        summary = _summary(run, manifest)
+        told = f"{summary['rows']} {self._resource} of {summary['workspaces']} workspaces in {summary['files']} files"
+        op.log.info("%s: %s", told, summary["manifest"])
+        self._tell_outlets(summary)
+        failed = [each for each in unavailable if each.reason == outcomes.FAILED]
+        others = [each for each in unavailable if each.reason != outcomes.FAILED]
+        if failed:
+            raise AirflowException(
+                f"{len(failed)} could not be read; everything else is there ({told}), and another try reads only what "
+                f"is missing:{outcomes.describe(unavailable)}"
+            )
+        if others and op.on_unavailable == "fail":
+            raise AirflowFailException(
+                f"{len(others)} are unavailable; everything else is there ({told}). When that is mended, clear this "
+                "task: it reads only what is missing. on_unavailable='report' would let it succeed."
+                f"{outcomes.describe(others)}"
+            )
+        return summary
+
+    def _tell_outlets(self, summary: dict[str, Any]) -> None:
+        events = self._context.get("outlet_events")
+        for outlet in self._op.outlets:
+            if events is not None and not type(outlet).__name__.endswith("Alias"):
+                events[outlet].extra.update(summary)
+
+
+def _summary(run: Run, manifest: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "manifest": f"{run.control.url}/{layout.MANIFEST}",
+        "path": run.base.url,
+        "rows": manifest["rows"],
+        "files": len(manifest["files"]),
+        "workspaces": len({file["workspace_id"] for file in manifest["files"]}),
+        "unavailable": manifest["unavailable"],
+    }
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
