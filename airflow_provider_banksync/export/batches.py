@@ -84,6 +84,10 @@ class BatchRun(Run):
     def _open_up(self) -> None:
         """Nothing that a manifest lists changes, so it stays where it is."""
 
+    def forget(self) -> None:
+        """Have every account read from its beginning; one that is unavailable now, too, when it is there again."""
+        self._cursors = {}
+
     def cursor(self, owner: Owner) -> str | None:
         """Return where to go on; None where the account was never read."""
         receipt = self._cursors.get(owner.key)

@@ -38,7 +38,7 @@ def segment(value: str, *, distinct: bool = False) -> str:
     if value and len(value) <= _LONGEST and not _UNSAFE.search(value) and not distinct:
         return value
     digest = hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()[:16]
-    return f"{_UNSAFE.sub('_', value)[:_LONGEST]}.{digest}"
+    return f"{_UNSAFE.sub('_', value)[:_LONGEST] or '_'}.{digest}"
 
 
 class Names:

@@ -102,16 +102,10 @@ class Run:
         self._previous = manifest.receipts_of(self._before)
         known = (aside or {}).get("known")
         self._known = manifest.paths_of(before) | manifest.paths_of(aside)
-        self._known |= {
-            path for path in (known if isinstance(known, list) else []) if layout.is_part(str(path))
-        }
+        listed = known if isinstance(known, list) else []
+        self._known.update(path for path in listed if isinstance(path, str) and layout.is_part(path))
         self._read_receipts()
         self._known |= {file.path for receipt in self.receipts.values() for file in receipt.files}
-        if before is not None or self._known:
-            self.control.write_json(
-                layout.PREVIOUS, {**(before or aside or {}), "known": sorted(self._known)}
-            )
-        self.control.remove(layout.MANIFEST)
 
     def _read_receipts(self) -> None:
         """Read what is done; what another run has left, or one with other settings, counts for nothing."""
@@ -123,7 +117,7 @@ class Run:
                 receipt = Receipt.load(found)
             except (KeyError, TypeError):
                 return None
-            self._known |= {file.path for file in receipt.files if layout.is_part(file.path)}
+            self._known.update(file.path for file in receipt.files if layout.is_part(file.path))
             return receipt if {key: found.get(key) for key in self._stamp} == self._stamp else None
 
         with ThreadPoolExecutor(_AT_ONCE) as pool:
@@ -158,7 +152,7 @@ class Run:
             folder = layout.workspace_folder(self._workspaces(workspace_id))
             theirs = self.base.read_json(f"{folder}/{below}{layout.MANIFEST}")
             if theirs is not None:
-                self._known |= {f"{folder}/{path}" for path in manifest.paths_of(theirs)}
+                self._known.update(f"{folder}/{path}" for path in manifest.paths_of(theirs))
                 self._taken_over.append(f"{folder}/{below}{layout.MANIFEST}")
 
         with ThreadPoolExecutor(_AT_ONCE) as pool:

@@ -10,7 +10,7 @@ from airflow_provider_banksync.exceptions import BankSyncConfigError
 from airflow_provider_banksync.task import BankSyncTaskMixin, for_xcom, permanent_errors_fail
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from airflow.providers.common.compat.sdk import Context
 

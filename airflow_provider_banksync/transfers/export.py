@@ -207,6 +207,8 @@ class Export:
     def _write(self, run: Run) -> list[Unavailable]:
         if isinstance(run, BatchRun) and (run.committed or run.superseded_by):
             return []
+        if isinstance(run, BatchRun) and self._full_refresh():
+            run.forget()
         config = self._op.hook.get_config()
 
         async def work() -> list[Unavailable]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import logging
 
     from airflow_provider_banksync.api.aio import AsyncClient
-    from airflow_provider_banksync.api.messages import Call, Reply, Row
+    from airflow_provider_banksync.api.messages import Reply, Row
     from airflow_provider_banksync.api.pages import RawPage
     from airflow_provider_banksync.export.manifest import Owner
     from airflow_provider_banksync.export.run import Run, Unit
@@ -49,7 +49,7 @@ class Progress:
         told = (
             f"{self.done} of {self.accounts} accounts, {self.rows} rows, {self.rows / seconds:.0f} a second"
         )
-        if self.done:
+        if 0 < self.done < self.accounts:
             left = (self.accounts - self.done) * seconds / self.done
             told += f"; some {left / 60:.0f} min left" if left > 90 else f"; some {left:.0f} s left"
         return told

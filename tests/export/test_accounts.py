@@ -1,0 +1,551 @@
+"""The data of accounts: windows, what is unavailable, what another try takes up, and batches by cursors."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections import Counter
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import (
+    AirflowException,
+    AirflowFailException,
+    AirflowSkipException,
+    Asset,
+)
+
+from airflow_provider_banksync.hooks.banksync import BankSyncHook
+from airflow_provider_banksync.sandbox import BankSyncSandbox, Fault
+from tests.export.harness import Task, manifest_of, rows_of, tree
+
+pytestmark = pytest.mark.banksync_sandbox(portals=3, time_scale=0, page_size=20)
+
+MONTH = {"from_date": "2026-02-01", "to_date": "2026-03-02"}
+TRANSACTIONS = re.compile(r"/v1/banks/([^/]+)/accounts/([^/]+)/transactions")
+
+
+@pytest.fixture
+def task(banksync_sandbox: BankSyncSandbox, tmp_path: Path) -> Task:
+    return Task(tmp_path, arguments={"resource": "transactions"})
+
+
+def family() -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
+    """Every account of the family, by the hook: its workspace, its bank, itself."""
+    hook = BankSyncHook()
+    return [
+        (bank["workspaceId"], bank, account)
+        for bank in hook.list_banks("family")
+        for account in hook.list_accounts(bank["id"], workspace_id=bank["workspaceId"])
+    ]
+
+
+def truth(**window: str) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    """The transactions of every account, by the hook, page by page."""
+    hook = BankSyncHook()
+    return {
+        (workspace, account["id"]): hook.list_transactions(
+            bank["id"], account["id"], workspace_id=workspace, **window
+        )
+        for workspace, bank, account in family()
+    }
+
+
+def exported(folder: Path) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for path, rows in rows_of(folder).items():
+        workspace = path.split("workspace_id=")[1].split("/")[0]
+        for row in rows:
+            found.setdefault((workspace, row["accountId"]), []).append(row)
+    return found
+
+
+def without_empty(rows: dict[Any, list[Any]]) -> dict[Any, list[Any]]:
+    return {key: value for key, value in rows.items() if value}
+
+
+def read_accounts(sandbox: BankSyncSandbox, since: int = 0) -> Counter[str]:
+    """How often the transactions of each account were asked for from their beginning."""
+    asked = Counter[str]()
+    for record in sandbox.requests[since:]:
+        if (match := TRANSACTIONS.fullmatch(record.path)) and "cursor" not in str(record.query):
+            asked[match[2]] += 1
+    return asked
+
+
+# --- windows ---
+
+
+def test_a_window_of_the_whole_family(banksync_sandbox: BankSyncSandbox, task: Task, tmp_path: Path) -> None:
+    summary = task.run(**MONTH)
+    expected = truth(**MONTH)
+    assert exported(tmp_path) == without_empty(expected)
+    assert summary["rows"] == sum(map(len, expected.values())) > 300
+    manifest = manifest_of(summary)
+    assert manifest["window"] == MONTH
+    assert (manifest["resource"], manifest["scope"], manifest["file_format"]) == (
+        "transactions",
+        "family",
+        "jsonl",
+    )
+    assert {
+        (entry["workspace_id"], entry["account_id"]): entry["rows"] for entry in manifest["accounts"]
+    } == {key: len(rows) for key, rows in expected.items()}
+    names = dict(banksync_sandbox.portals)
+    folder = Path(summary["manifest"].removeprefix("file://")).parent
+    assert (folder / manifest["base"]).resolve() == Path(summary["path"].removeprefix("file://"))
+    for file in manifest["files"]:
+        assert (folder / manifest["base"] / file["path"]).stat().st_size == file["bytes"]
+        assert f"workspace_id={file['workspace_id']}/window=2026-02-01_2026-03-02/part-" in file["path"]
+        assert file["portal"] == names.get(file["workspace_id"])
+        assert file["bank"]
+        assert file["account"]
+
+
+def test_every_row_is_as_it_came(banksync_sandbox: BankSyncSandbox, task: Task, tmp_path: Path) -> None:
+    task.run(**MONTH)
+    hook = BankSyncHook()
+    workspace, bank, account = family()[0]
+    path = f"/v1/banks/{bank['id']}/accounts/{account['id']}/transactions?from=2026-02-01&to=2026-03-02"
+    import requests
+
+    answer = requests.get(
+        f"{banksync_sandbox.url}{path}",
+        headers={"X-API-Key": banksync_sandbox.api_key, "User-Agent": "test"},
+        timeout=10,
+    )
+    (body,) = [body for path, body in tree(tmp_path).items() if f".{account['id']}-" in path]
+    lines = body.splitlines()[:20]
+    assert b",".join(lines) in answer.content, "to the byte"
+    assert hook.list_banks()[0]["id"] == bank["id"]
+    assert workspace == banksync_sandbox.workspace_id
+
+
+def test_the_data_interval_is_the_window(task: Task, tmp_path: Path) -> None:
+    for day in range(1, 6):
+        begin = datetime(2026, 3, day, tzinfo=timezone.utc)
+        task.interval = begin, begin + timedelta(days=1)
+        task.run()
+    assert exported(tmp_path) == without_empty(truth(from_date="2026-03-01", to_date="2026-03-05"))
+    folders = {path.split("/")[2] for path in rows_of(tmp_path)}
+    assert folders <= {f"window=2026-03-0{day}_2026-03-0{day}" for day in range(1, 6)}
+    assert len(list((tmp_path / "resource=transactions" / "_manifests").iterdir())) == 5
+
+
+def test_a_run_without_an_interval_reads_the_day_before_it(task: Task) -> None:
+    task.interval = None, None
+    task.run_after = datetime(2026, 3, 3, 5, tzinfo=timezone.utc)
+    window = {"from_date": "2026-03-02", "to_date": "2026-03-02"}
+    assert manifest_of(task.run())["window"] == window
+
+
+def test_an_interval_in_which_no_day_ended_is_skipped(banksync_sandbox: BankSyncSandbox, task: Task) -> None:
+    begin = datetime(2026, 3, 2, 3, tzinfo=timezone.utc)
+    task.interval = begin, begin + timedelta(hours=1)
+    with pytest.raises(AirflowSkipException, match="No day ended"):
+        task.run()
+    assert banksync_sandbox.requests == []
+
+
+def test_two_windows_do_not_touch_each_other(task: Task, tmp_path: Path) -> None:
+    task.run(from_date="2026-02-01", to_date="2026-02-10")
+    first = tree(tmp_path)
+    task.run(from_date="2026-02-11", to_date="2026-02-20")
+    both = tree(tmp_path)
+    assert first.items() <= both.items()
+    task.run(from_date="2026-02-11", to_date="2026-02-20")
+    assert first.items() <= tree(tmp_path).items()
+
+
+def test_files_of_so_many_rows(task: Task, tmp_path: Path) -> None:
+    whole = task.run(**MONTH)
+    before = exported(tmp_path)
+    summary = task.run(max_rows_per_file=7, **MONTH)
+    assert exported(tmp_path) == before
+    files = manifest_of(summary)["files"]
+    assert max(file["rows"] for file in files) == 7
+    assert summary["files"] == len(files) == len(rows_of(tmp_path)) > whole["files"]
+    # Fewer files again: none of the many is left.
+    task.run(**MONTH)
+    assert len(rows_of(tmp_path)) == whole["files"]
+
+
+@pytest.mark.parametrize("resource", ["balances", "holdings", "trades", "loans"])
+def test_other_data_of_accounts(task: Task, tmp_path: Path, resource: str) -> None:
+    dates = MONTH if resource == "trades" else {}
+    summary = task.run(resource=resource, **dates)
+    hook = BankSyncHook()
+    expected: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for workspace, bank, account in family():
+        ids = (bank["id"], account["id"])
+        if resource == "balances":
+            rows = [hook.get_balance(*ids, workspace_id=workspace)]
+        elif resource == "holdings":
+            rows = hook.list_holdings(*ids, workspace_id=workspace)
+        elif resource == "trades":
+            rows = hook.list_trades(*ids, workspace_id=workspace, **MONTH)
+        else:
+            rows = [hook.get_loan(*ids, workspace_id=workspace)] if account["accountType"] == "loan" else []
+        expected[workspace, account["id"]] = rows
+    assert exported(tmp_path) == without_empty(expected)
+    assert summary["rows"] == sum(map(len, expected.values())) > 0
+
+
+def test_of_one_workspace(banksync_sandbox: BankSyncSandbox, task: Task, tmp_path: Path) -> None:
+    for index, (portal, _) in enumerate(banksync_sandbox.portals):
+        task.map_index = index
+        task.run(scope="self", workspace_id=portal, **MONTH)
+    expected = {key: rows for key, rows in truth(**MONTH).items() if key[0] != banksync_sandbox.workspace_id}
+    assert exported(tmp_path) == without_empty(expected)
+    assert len(list(tmp_path.rglob("_manifest.json"))) == 3
+
+
+def test_filters(task: Task, tmp_path: Path) -> None:
+    accounts = family()
+    workspace, bank, account = accounts[3]
+    task.run(workspace_ids=[workspace], bank_ids=[bank["id"]], account_ids=[account["id"]], **MONTH)
+    assert set(exported(tmp_path)) <= {(workspace, account["id"])}
+    currency = accounts[-1][2]["currency"]
+    task.run(where={"currency": currency}, **MONTH)
+    assert set(exported(tmp_path)) == {
+        (owner, one["id"]) for owner, _, one in accounts if one["currency"] == currency
+    } & set(without_empty(truth(**MONTH)))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"workspace_ids": ["nobody"]}, "workspace_ids names what there is not: nobody"),
+        ({"bank_ids": ["none"]}, "bank_ids names what there is not: none"),
+        ({"account_ids": ["none"]}, "account_ids names what there is not: none"),
+        ({"where": {"curency": "EUR"}}, "where names curency, which no row has"),
+    ],
+)
+def test_a_filter_that_names_what_there_is_not(
+    task: Task, tmp_path: Path, arguments: Any, words: str
+) -> None:
+    with pytest.raises(AirflowFailException, match=words):
+        task.run(**arguments, **MONTH)
+    assert tree(tmp_path) == {}
+
+
+def test_rows_of_another_account_are_not_taken(
+    banksync_sandbox: BankSyncSandbox, task: Task, tmp_path: Path
+) -> None:
+    *_, account = family()[0]
+    path = f"/v1/banks/*/accounts/{account['id']}/transactions"
+    banksync_sandbox.faults.add(Fault.edited(accountId="somebody-else"), path=path)
+    with pytest.raises(AirflowException, match=r"the accountId 'somebody-else', but .* cannot be attributed"):
+        task.run(**MONTH)
+    assert not any(
+        "somebody-else" in body.decode() for path, body in tree(tmp_path).items() if "part-" in path
+    )
+
+
+@pytest.mark.parametrize("zeros", ["12.50", "-0.0000000000000000001", "12345678901234567890.123456789"])
+def test_numbers_keep_every_digit(
+    banksync_sandbox: BankSyncSandbox, task: Task, tmp_path: Path, zeros: str
+) -> None:
+    banksync_sandbox.faults.add(
+        Fault.edited(amount=Decimal(zeros)), path="/v1/banks/*/accounts/*/transactions"
+    )
+    task.run(**MONTH)
+    rows = [row for rows in rows_of(tmp_path).values() for row in rows]
+    assert {str(row["amount"]) for row in rows} == {str(Decimal(zeros))}
+
+
+def test_events_of_asset_outlets_carry_the_summary(task: Task) -> None:
+    lake = Asset("file:///lake")
+    event = SimpleNamespace(extra={})
+    task.outlet_events = type(
+        "Events", (), {"__getitem__": lambda _, outlet: {lake.uri: event}[outlet.uri]}
+    )()
+    assert task.run(outlets=[lake], **MONTH) == event.extra
+
+
+# --- what is unavailable, and what another try does ---
+
+
+def test_a_bank_that_wants_a_sign_in_costs_nobody_else(
+    banksync_sandbox: BankSyncSandbox, task: Task, tmp_path: Path
+) -> None:
+    expected = truth(**MONTH)
+    workspace, bank, _ = family()[-1]
+    banksync_sandbox.break_bank(bank["id"])
+    lost = {(owner, account["id"]) for owner, of, account in family() if of["id"] == bank["id"]}
+    with pytest.raises(AirflowFailException) as caught:
+        task.run(**MONTH)
+    name = dict(banksync_sandbox.portals)[workspace]
+    assert f"client '{name}', bank '{bank['name']}'" in str(caught.value)
+    assert "sign in again" in str(caught.value)
+    others = {key: rows for key, rows in expected.items() if key not in lost}
+    assert exported(tmp_path) == without_empty(others)
+    (path,) = tmp_path.rglob("_manifest.json")
+    manifest = manifest_of({"manifest": str(path)})
+    assert {
+        (each["workspace_id"], each["account_id"], each["reason"]) for each in manifest["unavailable"]
+    } == {(*key, "sign_in") for key in lost}
+
+    banksync_sandbox.mend_bank(bank["id"])
+    before = len(banksync_sandbox.requests)
+    task.run(**MONTH)
+    assert read_accounts(banksync_sandbox, before) == {account: 1 for _, account in lost}, (
+        "only what was missing"
+    )
+    assert exported(tmp_path) == without_empty(expected)
+    assert not list(tmp_path.rglob("_progress"))
+
+
+def test_reported_it_lets_the_task_succeed(banksync_sandbox: BankSyncSandbox, task: Task) -> None:
+    workspace, bank, account = family()[-1]
+    banksync_sandbox.break_bank(bank["id"])
+    summary = task.run(on_unavailable="report", **MONTH)
+    (entry, *_) = [each for each in summary["unavailable"] if each["account_id"] == account["id"]]
+    assert (entry["workspace_id"], entry["bank"], entry["reason"]) == (workspace, bank["name"], "sign_in")
+    assert "sign in" in entry["message"]
+    assert summary["unavailable"] == manifest_of(summary)["unavailable"]
+
+
+def test_what_an_earlier_run_has_of_the_unavailable_is_kept(
+    banksync_sandbox: BankSyncSandbox, task: Task, tmp_path: Path
+) -> None:
+    task.run(**MONTH)
+    before = exported(tmp_path)
+    *_, bank, account = family()[-1]
+    banksync_sandbox.break_bank(bank["id"])
+    summary = task.run(on_unavailable="report", **MONTH)
+    assert summary["unavailable"]
+    assert exported(tmp_path) == before
+    kept = [entry for entry in manifest_of(summary)["accounts"] if entry.get("kept")]
+    assert account["id"] in {entry["account_id"] for entry in kept}
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [(Fault.status(404), "not_found"), (Fault.status(403), "forbidden"), (Fault.status(400), "refused")],
+)
+def test_other_reasons(banksync_sandbox: BankSyncSandbox, task: Task, fault: Any, reason: str) -> None:
+    portal, _ = banksync_sandbox.portals[0]
+    banksync_sandbox.faults.add(fault, path="/v1/banks/**", workspace_id=portal)
+    summary = task.run(on_unavailable="report", **MONTH)
+    assert {(each["workspace_id"], each["reason"]) for each in summary["unavailable"]} == {(portal, reason)}
+    assert {each["account_id"] for each in summary["unavailable"]} == {None}, (
+        "its banks could not even be listed"
+    )
+
+
+@pytest.mark.parametrize("on_unavailable", ["fail", "report"])
+def test_what_another_try_may_cure_fails_so_that_there_is_one(
+    banksync_sandbox: BankSyncSandbox,
+    task: Task,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    on_unavailable: str,
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_BANKSYNC_DEFAULT", f"{banksync_sandbox.connection_uri}&max_retries=0")
+    expected = truth(**MONTH)
+    *_, account = family()[2]
+    rule = banksync_sandbox.faults.add(
+        Fault.status(500, body="html"), path=f"/v1/banks/*/accounts/{account['id']}/transactions"
+    )
+    with pytest.raises(AirflowException, match="1 could not be read; everything else is there") as caught:
+        task.run(on_unavailable=on_unavailable, **MONTH)
+    assert not isinstance(caught.value, AirflowFailException)
+    assert rule.hits == 1
+    banksync_sandbox.faults.clear()
+    before = len(banksync_sandbox.requests)
+    task.run(on_unavailable=on_unavailable, **MONTH)
+    assert read_accounts(banksync_sandbox, before) == {account["id"]: 1}
+    assert exported(tmp_path) == without_empty(expected)
+
+
+def test_an_api_that_is_down_is_not_asked_for_every_account(
+    banksync_sandbox: BankSyncSandbox, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_BANKSYNC_DEFAULT", f"{banksync_sandbox.connection_uri}&max_retries=0")
+    accounts = len(family())
+    rule = banksync_sandbox.faults.add(
+        Fault.status(502, body="html"), path="/v1/banks/*/accounts/*/transactions"
+    )
+    with pytest.raises(Exception, match="502"):
+        task.run(concurrency=2, **MONTH)
+    assert 10 <= rule.hits <= 12 < accounts
+
+
+def test_a_key_that_is_withdrawn_ends_it_at_once(
+    banksync_sandbox: BankSyncSandbox, task: Task, tmp_path: Path
+) -> None:
+    task.run(**MONTH)
+    rule = banksync_sandbox.faults.add(Fault.status(401), path="/v1/banks/*/accounts/*/transactions")
+    with pytest.raises(AirflowFailException, match="401"):
+        task.run(concurrency=2, **MONTH)
+    assert rule.hits <= 3
+
+
+def test_another_run_reads_all_anew(banksync_sandbox: BankSyncSandbox, task: Task) -> None:
+    *_, bank, _ = family()[-1]
+    banksync_sandbox.break_bank(bank["id"])
+    with pytest.raises(AirflowFailException):
+        task.run(**MONTH)
+    before = len(banksync_sandbox.requests)
+    task.run_id = "another"
+    with pytest.raises(AirflowFailException):
+        task.run(**MONTH)
+    assert len(read_accounts(banksync_sandbox, before)) == len(family())
+
+
+@pytest.mark.parametrize(
+    "changed", [{"file_format": "csv"}, {"max_rows_per_file": 3}, {"compression": "gzip"}]
+)
+def test_a_try_with_other_settings_takes_up_nothing(
+    banksync_sandbox: BankSyncSandbox, task: Task, changed: dict[str, Any]
+) -> None:
+    *_, bank, _ = family()[-1]
+    banksync_sandbox.break_bank(bank["id"])
+    with pytest.raises(AirflowFailException):
+        task.run(**MONTH)
+    before = len(banksync_sandbox.requests)
+    with pytest.raises(AirflowFailException):
+        task.run(**MONTH, **changed)
+    assert len(read_accounts(banksync_sandbox, before)) == len(family())
+
+
+# --- batches ---
+
+
+@pytest.fixture
+def batches(task: Task) -> Any:
+    """Run one batch after the other, each of a DAG run of its own."""
+    numbers = itertools.count(1)
+    task.arguments["incremental"] = True
+
+    def run(run_after: datetime | None = None, **arguments: Any) -> dict[str, Any]:
+        number = next(numbers)
+        task.run_id = f"run {number}"
+        task.run_after = run_after or datetime(2026, 3, 3, number, tzinfo=timezone.utc)
+        return task.run(**arguments)
+
+    return run
+
+
+def test_each_batch_brings_what_is_new(
+    banksync_sandbox: BankSyncSandbox, batches: Any, task: Task, tmp_path: Path
+) -> None:
+    first = batches()
+    assert first["rows"] == sum(map(len, truth().values())) > 0
+    assert batches()["rows"] == 0
+    *_, account = family()[4]
+    banksync_sandbox.add_transaction(account["id"], "-12.50", "Tea")
+    third = batches()
+    assert third["rows"] == 1
+    ((_, rows),) = {key: rows for key, rows in rows_of(tmp_path).items() if "T030000" in key}.items()
+    assert (rows[0]["description"], rows[0]["accountId"]) == ("Tea", account["id"])
+    ids = [row["id"] for rows in exported(tmp_path).values() for row in rows]
+    assert len(ids) == len(set(ids)) == first["rows"] + 1
+
+
+def test_a_pending_row_that_settles_comes_again_with_both_ids(
+    banksync_sandbox: BankSyncSandbox, batches: Any, tmp_path: Path
+) -> None:
+    batches()
+    *_, account = family()[0]
+    banksync_sandbox.add_transaction(account["id"], "-12.50", "Tea", settles_after=3600)
+    batches()
+    banksync_sandbox.clock.advance(7200)
+    batches()
+    teas = [row for rows in exported(tmp_path).values() for row in rows if row["description"] == "Tea"]
+    pending, settled = teas
+    assert (pending["pending"], settled["pending"]) == (True, False)
+    assert settled["pendingTransactionId"] == pending["id"] != settled["id"]
+
+
+def test_a_new_account_begins_at_from_date(batches: Any, tmp_path: Path) -> None:
+    batches(from_date="2026-02-20")
+    dates = {row["date"] for rows in exported(tmp_path).values() for row in rows}
+    assert min(dates) >= "2026-02-20"
+    assert exported(tmp_path) == without_empty(truth(from_date="2026-02-20"))
+
+
+def test_a_batch_that_is_complete_does_not_change(
+    banksync_sandbox: BankSyncSandbox, batches: Any, task: Task, tmp_path: Path
+) -> None:
+    batches()
+    before = tree(tmp_path)
+    banksync_sandbox.add_transaction(family()[0][2]["id"], "-12.50", "Tea")
+    asked = len(banksync_sandbox.requests)
+    task.run()
+    assert tree(tmp_path) == before
+    assert len(banksync_sandbox.requests) == asked
+
+
+def test_an_older_run_that_comes_late_has_nothing_to_do(batches: Any, tmp_path: Path) -> None:
+    late = datetime(2026, 3, 2, tzinfo=timezone.utc)
+    summary = batches()
+    before = tree(tmp_path)
+    assert batches(run_after=late)["manifest"] == summary["manifest"]
+    assert tree(tmp_path) == before
+
+
+def test_an_account_that_was_unavailable_goes_on_where_it_was(
+    banksync_sandbox: BankSyncSandbox, batches: Any, task: Task, tmp_path: Path
+) -> None:
+    batches()
+    *_, bank, account = family()[-1]
+    banksync_sandbox.break_bank(bank["id"])
+    banksync_sandbox.add_transaction(account["id"], "-1.00", "Missed")
+    summary = batches(on_unavailable="report")
+    assert (summary["rows"], {each["bank_id"] for each in summary["unavailable"]}) == (0, {bank["id"]})
+    banksync_sandbox.mend_bank(bank["id"])
+    # The same run again fetches what was missing; and the next finds it done.
+    assert task.run()["rows"] == 1
+    assert batches()["rows"] == 0
+    teas = [row for rows in exported(tmp_path).values() for row in rows if row["description"] == "Missed"]
+    assert len(teas) == 1
+
+
+def test_or_with_the_batch_after(banksync_sandbox: BankSyncSandbox, batches: Any) -> None:
+    batches()
+    *_, bank, account = family()[-1]
+    banksync_sandbox.break_bank(bank["id"])
+    banksync_sandbox.add_transaction(account["id"], "-1.00", "Missed")
+    for _ in range(2):
+        with pytest.raises(AirflowFailException):
+            batches()
+    banksync_sandbox.mend_bank(bank["id"])
+    assert batches()["rows"] == 1
+
+
+def test_what_a_batch_wrote_that_was_never_committed_is_removed(
+    banksync_sandbox: BankSyncSandbox, batches: Any, tmp_path: Path
+) -> None:
+    batches()
+    banksync_sandbox.add_transaction(family()[0][2]["id"], "-12.50", "Tea")
+    banksync_sandbox.faults.add(Fault.status(401), path="/v1/banks/*/accounts/*/transactions", nth=12)
+    with pytest.raises(AirflowFailException, match="401"):
+        batches(concurrency=1)
+    banksync_sandbox.faults.clear()
+    assert batches()["rows"] == 1
+    teas = [row for rows in exported(tmp_path).values() for row in rows if row["description"] == "Tea"]
+    assert len(teas) == 1
+    assert len(list(tmp_path.rglob("batch=*T020000*"))) == 0
+
+
+def test_a_full_refresh_reads_all_again(batches: Any) -> None:
+    first = batches()
+    assert batches(full_refresh="true")["rows"] == first["rows"]
+    assert batches(full_refresh="False")["rows"] == 0
+
+
+def test_a_cursor_that_the_api_does_not_know(
+    banksync_sandbox: BankSyncSandbox, batches: Any, tmp_path: Path
+) -> None:
+    summary = batches()
+    path = Path(summary["manifest"].removeprefix("file://"))
+    path.write_text(re.sub('"cursor": "[^"]+"', '"cursor": "nonsense"', path.read_text(), count=1))
+    with pytest.raises(AirflowFailException, match="full_refresh=True"):
+        batches()
+    assert len(read_accounts(banksync_sandbox)) == len(family())
