@@ -199,7 +199,7 @@ class BankSyncDeleteFeedOperator(BankSyncFeedMixin, BaseOperator):
     :param banksync_conn_id: connection to use.
     :param workspace_id: portal that the feed lives in (templated); None: the connection's workspace.
     :param if_missing: what to do where there is no such feed. ``succeed``: nothing, so that a task can be tried
-        again. ``skip``: skip the task. ``fail``: fail it.
+        again. ``skip``: skip the task. ``fail``: fail it. A workspace that there is not fails it in every case.
     """
 
     template_fields: Sequence[str] = ("feed_id", "feed_name", "workspace_id", "banksync_conn_id")
@@ -233,6 +233,8 @@ class BankSyncDeleteFeedOperator(BankSyncFeedMixin, BaseOperator):
             except BankSyncNotFoundError as error:
                 if self.if_missing == "fail":
                     raise
+                if error.status is not None:  # a 404, which may as well be said of the workspace
+                    self.hook.list_feeds()
                 if self.if_missing == "skip":
                     raise AirflowSkipException(f"There is no such feed: {error}") from error
                 self.log.warning("Nothing to delete: %s", error)

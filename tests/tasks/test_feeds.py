@@ -301,6 +301,28 @@ def test_a_feed_that_there_is_not(banksync_sandbox: BankSyncSandbox, by: str) ->
         run_task(delete(**where, if_missing="fail"))
 
 
+@pytest.mark.parametrize("by", ["id", "name"])
+@pytest.mark.parametrize("if_missing", ["succeed", "skip", "fail"])
+@pytest.mark.parametrize("client", ["unknown", "deleted"])
+def test_a_workspace_that_there_is_not_is_no_missing_feed(
+    banksync_sandbox: BankSyncSandbox, by: str, if_missing: str, client: str
+) -> None:
+    feed = family_feed(banksync_sandbox)
+    workspace_id = "no-such-client"
+    if client == "deleted":
+        workspace_id = feed["workspaceId"]
+        banksync_sandbox.delete_portal(workspace_id)
+    task = delete(**{f"feed_{by}": feed[by]}, workspace_id=workspace_id, if_missing=if_missing)
+    with pytest.raises(AirflowFailException, match="Workspace not found"):
+        run_task(task)
+
+
+def test_a_missing_feed_takes_one_more_look(banksync_sandbox: BankSyncSandbox) -> None:
+    run_task(delete(feed_id="no-such-feed"))
+    asked = [(request.method, request.path) for request in banksync_sandbox.requests]
+    assert asked == [("DELETE", "/v1/feeds/no-such-feed"), ("GET", "/v1/feeds")]
+
+
 def test_a_delete_whose_answer_was_lost(banksync_sandbox: BankSyncSandbox) -> None:
     feed = family_feed(banksync_sandbox)
     banksync_sandbox.faults.add(Fault.reset(), method="DELETE", nth=1, when="after")
