@@ -6,7 +6,7 @@ Light: what DAG files load uses some of it.
 from __future__ import annotations
 
 import re
-from datetime import date, datetime, timedelta, timezone
+from datetime import date, datetime, time, timedelta, timezone
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -163,7 +163,7 @@ def seconds(name: str, value: float | timedelta, *, least: float = 0.0) -> float
 def moment(name: str, value: object) -> float:
     """Return a moment in seconds since the epoch; one without an offset counts as UTC, a day as its first instant.
 
-    :param value: a datetime, or ISO 8601 text: ``2026-01-31``, ``2026-01-31T05:00:00Z``, ``2026-01-31 05:00+02:00``.
+    :param value: a datetime, a date, or text: ``2026-01-31``, ``2026-01-31T05:00:00Z``, ``2026-01-31 05:00+02:00``.
     :raises BankSyncConfigError: it is none.
     """
     if isinstance(value, str):
@@ -173,9 +173,11 @@ def moment(name: str, value: object) -> float:
             value = datetime.fromisoformat(f"{text[:-1]}+00:00" if text[-1:] in ("Z", "z") else text)
         except ValueError:
             pass
+    elif isinstance(value, date) and not isinstance(value, datetime):
+        value = datetime.combine(value, time())
     if not isinstance(value, datetime):
         raise BankSyncConfigError(
-            f"{name} must be a datetime or ISO 8601 text, not {value!r}.",
+            f"{name} must be a datetime, a date or ISO 8601 text, not {value!r}.",
             hint="If it is a template, look at what that gave in the rendered template.",
         )
     return (value if value.tzinfo else value.replace(tzinfo=timezone.utc)).timestamp()

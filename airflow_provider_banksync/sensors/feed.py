@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_banksync.sensors.base import BankSyncSensor
@@ -32,8 +32,9 @@ class BankSyncFeedSyncedSensor(BankSyncSensor):
     waits for the first sync of the day, midnight UTC being the start of it. Modes of waiting: see `BankSyncSensor`.
 
     :param feed_id: the feed (templated).
-    :param synced_after: a datetime, or ISO 8601 text (templated); without an offset, it is UTC; a day is its first
-        instant. The default is the end of the run's data interval, so that the sync has seen all of it.
+    :param synced_after: a datetime, a date, or ISO 8601 text (templated); without an offset, it is UTC; a day is its
+        first instant, midnight UTC. The default is the end of the run's data interval, so that the sync has seen all of
+        it.
     :param fail_on_failed_job: fail the task at once where a job failed since then, and none completed. Otherwise a
         failed job is warned of in the log, and a later one awaited; a cancelled one always is.
     """
@@ -46,7 +47,7 @@ class BankSyncFeedSyncedSensor(BankSyncSensor):
         self,
         *,
         feed_id: str,
-        synced_after: datetime | str = END_OF_INTERVAL,
+        synced_after: datetime | date | str = END_OF_INTERVAL,
         fail_on_failed_job: bool = False,
         start_from_trigger: bool = False,
         **kwargs: Any,
@@ -63,6 +64,6 @@ class BankSyncFeedSyncedSensor(BankSyncSensor):
         after = self.synced_after
         return {
             "feed_id": self.feed_id,
-            "synced_after": after.isoformat() if isinstance(after, datetime) else after,
+            "synced_after": after.isoformat() if isinstance(after, date) else after,
             "fail_on_failed_job": self.fail_on_failed_job,
         }

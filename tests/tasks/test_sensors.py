@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -177,6 +177,7 @@ def listing(rows: list[dict[str, Any]]) -> Fault:
     ("given", "moment"),
     [
         ("2026-01-31", "2026-01-31T00:00:00Z"),
+        (date(2026, 1, 31), "2026-01-31T00:00:00Z"),
         ("2026-01-31T05:00:00Z", "2026-01-31T05:00:00Z"),
         ("2026-01-31 05:00:00+02:00", "2026-01-31T03:00:00Z"),
         ("2026-01-31T05:00", "2026-01-31T05:00:00Z"),
@@ -194,13 +195,26 @@ def test_moments(given: Any, moment: str) -> None:
 
 
 @MODES
+def test_a_day_begins_at_midnight_utc(banksync_sandbox: BankSyncSandbox, deferrable: bool) -> None:
+    feed = family_feed(banksync_sandbox)
+    job = synced(banksync_sandbox, feed)
+    ended = datetime.fromisoformat(job["completedAt"].replace("Z", "+00:00"))
+    day = date(ended.year, ended.month, ended.day)
+    assert run_task(feed_sensor(feed, synced_after=day, deferrable=deferrable)).result == job
+    with pytest.raises(AirflowSensorTimeout):
+        run_task(feed_sensor(feed, synced_after=day + timedelta(days=1), deferrable=deferrable))
+
+
+@MODES
 @pytest.mark.parametrize("bad", ["", "None", "yesterday", "2026-13-01", 5, None])
 def test_what_is_no_moment_fails_at_once(
     banksync_sandbox: BankSyncSandbox, deferrable: bool, bad: Any
 ) -> None:
     task = feed_sensor({"id": "f", "workspaceId": "w"}, deferrable=deferrable)
     task.synced_after = bad  # as a template would give it
-    with pytest.raises(AirflowFailException, match="synced_after must be a datetime or ISO 8601 text"):
+    with pytest.raises(
+        AirflowFailException, match="synced_after must be a datetime, a date or ISO 8601 text"
+    ):
         run_task(task)
     assert banksync_sandbox.requests == []
 
