@@ -137,7 +137,7 @@ class BankSyncToObjectStorageOperator(BankSyncTaskMixin, BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Fetch and write; then write the manifest, and only then say what could not be had."""
         from airflow_provider_banksync.export.store import ExportError
-        from airflow_provider_banksync.transfers.export import Export
+        from airflow_provider_banksync.extract.export import Export
 
         with permanent_errors_fail():
             try:

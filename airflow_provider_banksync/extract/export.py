@@ -23,10 +23,10 @@ from airflow_provider_banksync.export.rows import Batch
 from airflow_provider_banksync.export.run import Run, Settings, refuse_mixture
 from airflow_provider_banksync.export.store import Folder, told
 from airflow_provider_banksync.export.windows import Window
+from airflow_provider_banksync.extract import choice, listing, outcomes
+from airflow_provider_banksync.extract.choice import Choice
+from airflow_provider_banksync.extract.reading import Reader
 from airflow_provider_banksync.hooks.listings import RESOURCES, check_resource
-from airflow_provider_banksync.transfers import choice, listing, outcomes
-from airflow_provider_banksync.transfers.choice import Choice
-from airflow_provider_banksync.transfers.reading import Reader
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context

@@ -18,7 +18,7 @@ from airflow_provider_banksync.exceptions import (
 from airflow_provider_banksync.export.batches import BatchRun
 from airflow_provider_banksync.export.manifest import Unavailable
 from airflow_provider_banksync.export.rows import Batch
-from airflow_provider_banksync.transfers.outcomes import FAILED, reason_of
+from airflow_provider_banksync.extract.outcomes import FAILED, reason_of
 
 if TYPE_CHECKING:
     import logging

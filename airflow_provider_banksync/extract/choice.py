@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_banksync.api import conversations, endpoints
 from airflow_provider_banksync.exceptions import BankSyncConfigError, BankSyncError
 from airflow_provider_banksync.export.manifest import Owner, Unavailable
+from airflow_provider_banksync.extract.outcomes import reason_of
 from airflow_provider_banksync.filters import check_known, check_where, matches, names
-from airflow_provider_banksync.transfers.outcomes import reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

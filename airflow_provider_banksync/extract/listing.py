@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_banksync.api import conversations, endpoints
 from airflow_provider_banksync.exceptions import BankSyncError
 from airflow_provider_banksync.export.manifest import Owner, Unavailable
+from airflow_provider_banksync.extract.choice import check_workspaces, gather, refuse_unknown
+from airflow_provider_banksync.extract.outcomes import reason_of
 from airflow_provider_banksync.filters import check_known, matches
-from airflow_provider_banksync.transfers.choice import check_workspaces, gather, refuse_unknown
-from airflow_provider_banksync.transfers.outcomes import reason_of
 
 if TYPE_CHECKING:
     from airflow_provider_banksync.api.aio import AsyncClient
     from airflow_provider_banksync.api.messages import Call, Row
-    from airflow_provider_banksync.transfers.choice import Choice
+    from airflow_provider_banksync.extract.choice import Choice
 
 
 @dataclass
