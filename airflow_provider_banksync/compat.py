@@ -16,6 +16,7 @@ __all__ = [
     "TriggerEvent",
     "amask_secret",
     "mask_secret",
+    "was_rescheduled",
 ]
 
 #: The running Airflow: (3, 3).
@@ -39,6 +40,16 @@ async def amask_secret(secret: str) -> None:
         from asgiref.sync import sync_to_async
 
         await sync_to_async(mask_secret)(secret)
+
+
+def was_rescheduled(context: Any) -> bool:
+    """Tell whether this try of a sensor has looked before, in another process."""
+    if AIRFLOW >= (3,):
+        return bool(context.get("task_reschedule_count"))
+    # Airflow 2 tells no task, and its own sensors ask the database.
+    rows = import_module("airflow.models.taskreschedule").TaskReschedule
+    with import_module("airflow.utils.session").create_session() as session:
+        return session.scalar(rows.stmt_for_task_instance(context["ti"]).limit(1)) is not None
 
 
 def _masking() -> Any:

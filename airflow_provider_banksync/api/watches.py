@@ -35,6 +35,9 @@ class Watch(Generic[T]):
     aside: Call[Row] | None = None
     #: What was seen last, for the one who gives up.
     words = "there was no answer"
+    #: A process before this one has looked and has warned, in the same wait: say it again, but do not warn again.
+    again = False
+    _log: logging.Logger | Any
 
     def found(self, value: T) -> Row | None:
         """Return what was waited for, if this answer has it.
@@ -45,6 +48,9 @@ class Watch(Generic[T]):
 
     def told(self, answer: Row | None) -> None:
         """Take the answer to `aside`; None where there was none."""
+
+    def _warn(self, message: str, *words: object) -> None:
+        (self._log.info if self.again else self._log.warning)(message, *words)
 
 
 class JobWatch(Watch["Row"]):
@@ -77,7 +83,7 @@ class JobWatch(Watch["Row"]):
             return jobs.check_outcome(value, fail_on_job_errors=self._fail_on_job_errors)
         if not jobs.is_known(value) and value.get("status") != self._strange:
             self._strange = value.get("status")
-            self._log.warning(
+            self._warn(
                 "Job %s has a status that is new to us, %r: waiting on.", value.get("id"), self._strange
             )
         return None
@@ -116,7 +122,7 @@ class SyncWatch(Watch["list[Row]"]):
                 jobs.check_outcome(job)
             if job.get("id") not in self._told:
                 self._told.add(job.get("id"))
-                self._log.warning("No sync yet: %s. Waiting for a later one.", jobs.describe(job))
+                self._warn("No sync yet: %s. Waiting for a later one.", jobs.describe(job))
         return None
 
     def _tell(self, rows: list[Row]) -> None:
@@ -130,14 +136,17 @@ class SyncWatch(Watch["list[Row]"]):
 class BankWatch(Watch["Row"]):
     """Waits until a bank's connection works; says who must sign in, where somebody must.
 
-    It asks for the name of the workspace (the client) once, when the bank is first seen broken.
+    It asks for the name of the workspace (the client) once, when the bank is first seen broken; not `again`.
+
+    :param workspace_id: the workspace, where it is known.
     """
 
-    def __init__(self, bank_id: str, *, log: logging.Logger | Any) -> None:
+    def __init__(self, bank_id: str, *, workspace_id: str | None, log: logging.Logger | Any) -> None:
         self.look = endpoints.get_bank(bank_id)
         self._log = log
         self._bank: Row = {}
         self._workspace: Row | None = None
+        self._where = f"workspace {workspace_id}" if workspace_id else "this workspace"
 
     def found(self, value: Row) -> Row | None:
         """Return the bank when it is connected."""
@@ -147,29 +156,29 @@ class BankWatch(Watch["Row"]):
         words = connection_words(value)
         if words != self.words:
             self.words, self._bank = words, value
-            if self._workspace is None:
+            if self._workspace is None and not self.again:
                 self.aside = endpoints.whoami()
             else:
-                self._warn(self._workspace)
+                self._tell(self._workspace or {})
         return None
 
     def told(self, answer: Row | None) -> None:
         """Say whose bank it is, by name where that could be had."""
         self._workspace = answer or {}
-        self._warn(self._workspace)
+        self._tell(self._workspace)
 
-    def _warn(self, workspace: Row) -> None:
+    def _tell(self, workspace: Row) -> None:
         whose = (
             f"{workspace.get('workspaceName')!r} ({workspace.get('workspaceId')})"
             if workspace
-            else "this workspace"
+            else self._where
         )
         hint = (
             f" {whose} must sign in to it again: in BankSync, or at a link that BankSyncHook.create_bank_link makes."
             if needs_sign_in(self._bank)
             else ""
         )
-        self._log.warning(
+        self._warn(
             "Bank %r (%s) of %s is not connected: %s.%s",
             self._bank.get("name"),
             self._bank.get("id"),

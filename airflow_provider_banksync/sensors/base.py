@@ -17,7 +17,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_banksync.api.checks import check_workspace_id
-from airflow_provider_banksync.compat import AIRFLOW, StartTriggerArgs
+from airflow_provider_banksync.compat import AIRFLOW, StartTriggerArgs, was_rescheduled
 from airflow_provider_banksync.exceptions import BankSyncConfigError, BankSyncError, BankSyncJobError
 from airflow_provider_banksync.task import BankSyncTaskMixin, for_xcom, permanent_errors_fail
 
@@ -50,6 +50,9 @@ _OTHER_OF_TI = re.compile(r"\b(?:ti|task_instance)\b(?!\.xcom_pull\()")
 
 class BankSyncSensor(BankSyncTaskMixin, BaseSensorOperator):
     """Base of the sensors: waits by poking, rescheduled, on the triggerer, or without any worker at all.
+
+    What is wrong is warned of once in each try of the task; ``mode="reschedule"``, where each look is a process of its
+    own, logs it with the later looks as information, and what comes to light in those, too.
 
     ``timeout`` and ``soft_fail`` mean in each mode what they mean to Airflow. An error that no retry can cure fails
     the task at once.
@@ -113,6 +116,7 @@ class BankSyncSensor(BankSyncTaskMixin, BaseSensorOperator):
         with permanent_errors_fail(BankSyncJobError):
             if self._watch is None:
                 self._watch = self._trigger().watch(self.log)
+                self._watch.again = self.reschedule and was_rescheduled(context)
             try:
                 found = self.hook.get_conn().run(waits.look_once(self._watch, self.timeout))
             except BankSyncError as error:

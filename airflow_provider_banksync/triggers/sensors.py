@@ -219,7 +219,7 @@ class BankSyncBankConnectedTrigger(BankSyncSensorTrigger):
         """Look at the bank."""
         from airflow_provider_banksync.api.watches import BankWatch
 
-        return BankWatch(require_id("bank_id", self.bank_id), log=log)
+        return BankWatch(require_id("bank_id", self.bank_id), workspace_id=self.workspace_id, log=log)
 
 
 def row_of_event(event: Any) -> dict[str, Any] | None:

@@ -319,15 +319,17 @@ def test_what_a_bank_says_of_itself(
 
 
 @MODES
+@pytest.mark.parametrize("known", [True, False])
 def test_a_client_whose_name_cannot_be_had(
-    banksync_sandbox: BankSyncSandbox, deferrable: bool, said: Said
+    banksync_sandbox: BankSyncSandbox, deferrable: bool, known: bool, said: Said
 ) -> None:
-    bank = truth(banksync_sandbox, "/v1/banks?scope=family")[0]
+    bank = next(bank for bank in truth(banksync_sandbox, "/v1/banks?scope=family") if not bank["portal"])
     banksync_sandbox.break_bank(bank["id"])
     banksync_sandbox.faults.add(Fault.status(403), path="/v1/whoami")
     with pytest.raises(AirflowSensorTimeout):
-        run_task(bank_sensor(bank, deferrable=deferrable))
-    assert said().count("this workspace must sign in to it again") == 1
+        run_task(bank_sensor(bank, deferrable=deferrable, **({} if known else {"workspace_id": None})))
+    where = f"workspace {bank['workspaceId']}" if known else "this workspace"
+    assert said().count(f"{where} must sign in to it again") == 1
 
 
 @MODES
