@@ -29,13 +29,16 @@ with create_session() as session:
 """
 
 
+@pytest.mark.skipif(
+    AIRFLOW == (3, 0), reason="the dag.test() of Airflow 3.0 takes the outlets of a new DAG for inactive"
+)
 @pytest.mark.banksync_sandbox(portals=4)
 def test_the_lake(banksync_sandbox: BankSyncSandbox, run_dag: RunDag, tmp_path: Path) -> None:
     portal, name = banksync_sandbox.portals[-1]
     (bank, *_) = [bank for bank in banks() if bank["workspaceId"] == portal]
     banksync_sandbox.break_bank(bank["id"])
     told = run_dag("banksync_lake.py")
-    assert told["state"] == "success", told["log"][-6000:]
+    assert told["state"] == "success", told["log"][-20000:]
     results = {task["task_id"]: task["result"] for task in told["tasks"]}
     lake = tmp_path / "export"
     files = tree(lake)
