@@ -16,7 +16,7 @@ from airflow_provider_banksync.export.manifest import File, Manifest, Owner, Rec
 from airflow_provider_banksync.export.store import TEMPORARY, ExportError, Folder, Sink, told
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from airflow_provider_banksync.export.formats import Format, RowWriter
     from airflow_provider_banksync.export.rows import Batch
@@ -74,6 +74,7 @@ class Run:
         self._known: set[str] = set()
         self._taken_over: list[str] = []
         self._interrupted = False
+        self._covers: Callable[[Owner], bool] = lambda _: True
         self._before: dict[str, Any] = {}
         self._lock = Lock(self._locked_folder(), settings.writer)
         self._checking = threading.Lock()
@@ -126,11 +127,14 @@ class Run:
         if names and not self.receipts:
             self.control.remove_all(layout.PROGRESS)
 
-    def plan(self, owners: Iterable[Owner]) -> None:
+    def plan(self, owners: Iterable[Owner], covers: Callable[[Owner], bool] = lambda _: True) -> None:
         """Say whose data is to be had. From now on files change, and there is no manifest.
 
         What an earlier try has done of somebody who is not among them does not count.
+
+        :param covers: tells whether the export is about an owner at all; what an earlier one has of others stays.
         """
+        self._covers = covers
         self._owners = sorted(owners, key=lambda owner: owner.key)
         self._workspaces = layout.Names(owner.workspace_id for owner in self._owners)
         self._stems = layout.Names(
@@ -248,7 +252,7 @@ class Run:
             self._lock.release()
 
     def _kept(self, missing: list[Unavailable]) -> list[Receipt]:
-        """Return what an earlier run has of those who are unavailable now, where it is still what it was."""
+        """Return what an earlier run has of others, and, where it is whole, of those who are unavailable now."""
         keys = {each.owner.key for each in missing}
 
         def is_missing(owner: Owner) -> bool:
@@ -257,9 +261,11 @@ class Run:
         return [
             receipt
             for receipt in self._previous
-            if is_missing(receipt.owner)
-            and receipt.owner.key not in self.receipts
-            and all(self._is_whole(file) for file in receipt.files)
+            if receipt.owner.key not in self.receipts
+            and (
+                not self._covers(receipt.owner)
+                or (is_missing(receipt.owner) and all(self._is_whole(file) for file in receipt.files))
+            )
         ]
 
     def _is_whole(self, file: File) -> bool:

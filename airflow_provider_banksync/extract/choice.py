@@ -51,6 +51,16 @@ class Choice:
             )
         return cls(scope, own, **ids, where=where or {})
 
+    def covers(self, owner: Owner) -> bool:
+        """Tell whether an owner that is not there any more would have been chosen; with `where`, nobody knows."""
+        wanted = (
+            (owner.workspace_id, self.workspace_ids),
+            (owner.bank_id, self.bank_ids),
+            (owner.account_id, self.account_ids),
+        )
+        chosen = all(ids is None or value is None or value in ids for value, ids in wanted)
+        return chosen and (not self.where or owner.account_id is None)
+
 
 @dataclass
 class Chosen:

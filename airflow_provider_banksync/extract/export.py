@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +23,7 @@ from airflow_provider_banksync.export.batches import BatchRun
 from airflow_provider_banksync.export.formats import open_format, require_format
 from airflow_provider_banksync.export.rows import Batch
 from airflow_provider_banksync.export.run import Run, Settings, refuse_mixture
-from airflow_provider_banksync.export.store import Folder, told
+from airflow_provider_banksync.export.store import ExportError, Folder, told
 from airflow_provider_banksync.export.windows import Window
 from airflow_provider_banksync.extract import choice, listing, outcomes
 from airflow_provider_banksync.extract.choice import Choice
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 ACCOUNT_DATA = ("transactions", "balances", "holdings", "trades", "loans")
 #: Of these, what has a day, so that a window chooses.
 WINDOWED = ("transactions", "trades")
+_BEAT = 30.0
 _FILTERS = ("workspace_ids", "bank_ids", "account_ids", "where")
 _YES_NO = {"true": True, "false": False, "": False, "none": False}
 
@@ -73,11 +76,12 @@ class Export:
             refuse_mixture(base, root, settings, own)
         made = open_format(op.file_format, op.compression, self._resource, escape_formulas=op.escape_formulas)
         under_way = (BatchRun if op.incremental else Run)(base, settings, made)
-        under_way.begin()
         try:
+            under_way.begin()
             return self._finish(under_way, self._write(under_way))
         finally:
-            under_way.end()
+            with contextlib.suppress(ExportError):  # a lock that cannot be given back is taken over in time
+                under_way.end()
 
     # --- the arguments ---
 
@@ -212,17 +216,20 @@ class Export:
         config = self._op.hook.get_config()
 
         async def work() -> list[Unavailable]:
-            async with AsyncClient(config) as client:
-                if self._resource in ACCOUNT_DATA:
-                    return await self._accounts(client, run)
-                return await self._listing(client, run)
+            beating = asyncio.ensure_future(_beat(run))
+            try:
+                async with AsyncClient(config) as client:
+                    read = self._accounts if self._resource in ACCOUNT_DATA else self._listing
+                    return await read(client, run)
+            finally:
+                beating.cancel()
 
         return drive(work, name="banksync-export")
 
     async def _accounts(self, client: AsyncClient, run: Run) -> list[Unavailable]:
         op = self._op
         chosen = await choice.choose(client, self._choice, op.concurrency)
-        run.plan(chosen.owners)
+        run.plan(chosen.owners, self._choice.covers)
         days: tuple[str | None, str | None] = check_days(op.from_date, None)
         if self._window is not None:
             days = (self._window.first.isoformat(), self._window.last.isoformat())
@@ -235,7 +242,7 @@ class Export:
     async def _listing(self, client: AsyncClient, run: Run) -> list[Unavailable]:
         listed = await listing.fetch(client, self._resource, self._choice, self._op.concurrency)
         read_at = _now()
-        run.plan(listed.owners.values())
+        run.plan(listed.owners.values(), self._choice.covers)
         for owner in run.missing():
             unit = run.unit(owner)
             try:
@@ -291,6 +298,16 @@ def _summary(run: Run, manifest: dict[str, Any]) -> dict[str, Any]:
         "workspaces": len({file["workspace_id"] for file in manifest["files"]}),
         "unavailable": manifest["unavailable"],
     }
+
+
+async def _beat(run: Run) -> None:
+    """Say that we are here, however long the listing of the accounts takes, or one of them."""
+    while True:
+        await asyncio.sleep(_BEAT)
+        with contextlib.suppress(
+            ExportError
+        ):  # before anything that counts is written, it is looked at again
+            await asyncio.to_thread(run.check)
 
 
 def _now() -> str:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from airflow_provider_banksync.export.manifest import Owner
     from airflow_provider_banksync.export.run import Run, Unit
 
-#: How often (seconds) the log tells how far it is, and the lock that we are here.
+#: How often (seconds) the log tells how far it is.
 _TELL = 30.0
 #: So many accounts on end that failed for no reason of their own: the API is down, and the others can wait.
 _GIVE_UP = 10
@@ -114,7 +114,6 @@ class Reader:
         while True:
             await asyncio.sleep(_TELL)
             self._log.info("%s.", self._progress)
-            await asyncio.to_thread(self._run.check)
 
     async def _work(self, waiting: Any) -> None:
         for owner in waiting:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections import Counter
-from datetime import datetime, timedelta, timezone
+from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
@@ -210,10 +210,31 @@ def test_filters(task: Task, tmp_path: Path) -> None:
     task.run(workspace_ids=[workspace], bank_ids=[bank["id"]], account_ids=[account["id"]], **MONTH)
     assert set(exported(tmp_path)) <= {(workspace, account["id"])}
     currency = accounts[-1][2]["currency"]
+    task.destination = tmp_path / "elsewhere"
     task.run(where={"currency": currency}, **MONTH)
-    assert set(exported(tmp_path)) == {
+    assert set(exported(tmp_path / "elsewhere")) == {
         (owner, one["id"]) for owner, _, one in accounts if one["currency"] == currency
     } & set(without_empty(truth(**MONTH)))
+
+
+@pytest.mark.parametrize("by", ["workspace_ids", "bank_ids", "account_ids", "where"])
+def test_one_client_again_leaves_the_others_as_they_are(
+    banksync_sandbox: BankSyncSandbox, task: Task, tmp_path: Path, by: str
+) -> None:
+    before = task.run(**MONTH)
+    workspace, bank, account = family()[5]
+    some = {
+        "workspace_ids": [workspace],
+        "bank_ids": [bank["id"]],
+        "account_ids": [account["id"]],
+        "where": {"id": account["id"]},
+    }
+    banksync_sandbox.add_transaction(account["id"], "-12.50", "Tea", day=date(2026, 2, 11))
+    asked = len(banksync_sandbox.requests)
+    summary = task.run(**{by: some[by]}, **MONTH)
+    assert len(read_accounts(banksync_sandbox, asked)) < len(family())
+    assert summary["rows"] == before["rows"] + 1
+    assert exported(tmp_path) == without_empty(truth(**MONTH))
 
 
 @pytest.mark.parametrize(
