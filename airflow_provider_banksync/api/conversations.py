@@ -7,6 +7,7 @@ has passed), and returns its result. `client.Client.run` and `aio.AsyncClient.ru
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -71,13 +72,12 @@ def trigger_sync(
 
     :raises BankSyncConflictError: a job of this feed is queued or running, and it is not ours.
     """
-    return (
-        yield from _post_once(
-            endpoints.trigger_sync(feed_id, from_date, to_date, workspace_id=workspace_id),
-            endpoints.list_jobs(feed_id, workspace_id=workspace_id),
-            _started_by_us(from_date, to_date),
-        )
+    job, _ = yield from _post_once(
+        endpoints.trigger_sync(feed_id, from_date, to_date, workspace_id=workspace_id),
+        endpoints.list_jobs(feed_id, workspace_id=workspace_id),
+        _started_by_us(from_date, to_date),
     )
+    return job
 
 
 def find_sync(
@@ -116,16 +116,48 @@ def create(post: Call[Row], listing: Call[list[Row]], *, name: object) -> Conver
 
     :param name: what the new one is named, to tell it from others that were born in the meantime.
     """
+    row, _ = yield from _post_once(post, listing, _named(name))
+    return row
 
-    def ours(row: Row, born_since: bool | None) -> bool:
-        return row.get("name") == name and born_since is True
 
-    return (yield from _post_once(post, listing, ours))
+def create_single_feed(body: Row) -> Conversation[tuple[Row, bool]]:
+    """Create a feed that is to be the only one of its name, although others may do the same at this moment.
+
+    Of several that were born so, the oldest stays, and whoever made another takes that one back: all agree, as they go
+    by the API's own clock (by the ids, where it has them born at the same moment). Nothing else is ever deleted: a feed
+    that was only found in the listing, as the answer was lost, may be somebody else's, and stays.
+
+    :return: the feed that stays, and whether it was created here.
+    """
+    name, listing = body["name"], endpoints.list_feeds()
+    mine, heard = yield from _post_once(endpoints.create_feed(body), listing, _named(name))
+    rows: Reply[list[Row]] = yield Send(listing)
+    named = {mine.get("id"): mine} | {row.get("id"): row for row in rows.value if row.get("name") == name}
+    oldest = min(named.values(), key=_birth)
+    if oldest.get("id") == mine.get("id"):
+        return oldest, True
+    if heard:
+        log.info(
+            "Feed %s was created with the same name before %s, which is deleted.",
+            oldest.get("id"),
+            mine["id"],
+        )
+        yield from delete(endpoints.delete_feed(mine["id"]))
+    return oldest, False
+
+
+def _named(name: object) -> Callable[[Row, bool | None], bool]:
+    return lambda row, born_since: row.get("name") == name and born_since is True
+
+
+def _birth(row: Row) -> tuple[float, str]:
+    born = codec.parse_instant(row.get("createdAt"))
+    return (math.inf if born is None else born), str(row.get("id"))
 
 
 def _post_once(
     post: Call[Row], listing: Call[list[Row]], ours: Callable[[Row, bool | None], bool]
-) -> Conversation[Row]:
+) -> Conversation[tuple[Row, bool]]:
     """Send a POST that must not be repeated; where its outcome is unknown, look for what it may have made.
 
     The server's own clock (the ``Date`` header of the listing) judges when a row was born, so that the local time of
@@ -134,6 +166,7 @@ def _post_once(
     nothing, so it is not sent again.
 
     :param ours: tells, from a row and whether it was born since (None where that cannot be known), if it is ours.
+    :return: what was made, and whether the POST's own answer says so.
     """
     sent_at: float | None = None
     for attempt in range(1, WRITE_ATTEMPTS + 1):
@@ -147,7 +180,7 @@ def _post_once(
             failure = error
             sent_at = error.sent_at if sent_at is None else sent_at
         else:
-            return reply.value
+            return reply.value, True
         try:
             rows: Reply[list[Row]] = yield Send(listing)
         except BankSyncError as error:
@@ -157,7 +190,7 @@ def _post_once(
         for row in rows.value:
             if ours(row, _born_since(row, earliest)):
                 log.info("It was done: %s.", row.get("id"))
-                return row
+                return row, False
         if isinstance(failure, BankSyncConflictError) or earliest is None or attempt == WRITE_ATTEMPTS:
             raise failure
         yield Wait(WRITE_WAIT * attempt)

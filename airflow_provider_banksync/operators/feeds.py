@@ -49,7 +49,9 @@ class BankSyncUpsertFeedOperator(BankSyncTaskMixin, BaseOperator):
 
     The feed is looked for by its name in its workspace. Where there is none, it is created; where it differs, the
     fields that differ are updated; where it is equal, nothing is written. A task that is tried again, also after an
-    answer that was lost, makes no second feed.
+    answer that was lost, makes no second feed. Nor do tasks that create a feed of the same name at the same moment:
+    the oldest stays, and each that made another takes its own back, and goes on with the one that stays. A feed that
+    may be somebody else's is never deleted: where the answer was lost just then, both stay, and the next run names them.
 
     Only what `definition` names is compared, inside of objects, too: what BankSync adds by itself, and what others set
     in fields that are not named, stays; except in an object whose ``type`` changes, and in lists, which are replaced.
@@ -152,7 +154,15 @@ class BankSyncUpsertFeedOperator(BankSyncTaskMixin, BaseOperator):
                 f"there is no feed {name!r}, and definition lacks {' and '.join(missing)}, without which none can be "
                 "created."
             )
-        feed = self.hook.create_feed({"name": name, **wanted})
+        from airflow_provider_banksync.api import conversations
+
+        single = conversations.create_single_feed({"name": name, **wanted})
+        feed, created = self.hook.get_conn().run(single)
+        if not created:
+            self.log.info(
+                "Somebody else created feed %r at the same moment: on with %s.", name, feed.get("id")
+            )
+            return self._update(feed, wanted)
         self.log.info("Created feed %r: %s.", name, feed.get("id"))
         self._warn_of_ignored(feed, wanted)
         return feed, "created", sorted(wanted)

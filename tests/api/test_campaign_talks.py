@@ -41,6 +41,7 @@ TALKS: dict[str, Callable[[], Any]] = {
     "create": lambda: conversations.create(
         endpoints.create_feed({**FEED, "name": "a"}), endpoints.list_feeds(), name="a"
     ),
+    "create single": lambda: conversations.create_single_feed({**FEED, "name": "a"}),
     "delete": lambda: conversations.delete(endpoints.delete_feed("f")),
     "cancel": lambda: conversations.cancel_job("f", "j"),
     "wait": waiting,

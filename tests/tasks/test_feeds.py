@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, AirflowSkipException
 
 from airflow_provider_banksync import exceptions as x
+from airflow_provider_banksync.compat import AIRFLOW
 from airflow_provider_banksync.hooks.banksync import BankSyncHook
 from airflow_provider_banksync.operators.feeds import (
     BankSyncDeleteFeedOperator,
@@ -55,6 +59,26 @@ def writes(sandbox: BankSyncSandbox) -> list[str]:
 
 def named(sandbox: BankSyncSandbox, workspace_id: str, name: str = "As code") -> list[Any]:
     return [feed for feed in truth(sandbox, "/v1/feeds", workspace_id) if feed["name"] == name]
+
+
+def deleted(sandbox: BankSyncSandbox) -> list[str]:
+    return [request.path for request in sandbox.requests if request.method == "DELETE"]
+
+
+def overtaken(sandbox: BankSyncSandbox, workspace_id: str, definition: dict[str, Any]) -> str:
+    """Have somebody create the feed after the next task has looked for it, and before it creates its own."""
+    stale = {"success": True, "data": truth(sandbox, "/v1/feeds", workspace_id)}
+    twin = BankSyncHook(workspace_id=workspace_id).create_feed({"name": "As code", **definition})
+    sandbox.clear_requests()
+    answer = Fault.answer(200, json.dumps(stale, default=str), media_type="application/json")
+    sandbox.faults.add(answer, method="GET", path="/v1/feeds", nth=1)
+    return str(twin["id"])
+
+
+def as_a_main_thread() -> None:
+    """Airflow 2 has a note in the main thread of who may call an operator, and fails in others."""
+    if AIRFLOW < (3,):
+        import_module("airflow.models.baseoperator").ExecutorSafeguard._sentinel.callers = {}
 
 
 # --- created, unchanged, updated ---
@@ -157,13 +181,14 @@ def test_a_task_that_died_after_its_request_finds_the_feed(
 ) -> None:
     workspace_id, definition = defined(banksync_sandbox)
     task = upsert(definition=definition, workspace_id=workspace_id)
-    real = task.hook.create_feed
+    client = task.hook.get_conn()
+    real = client.run
 
     def and_die(*arguments: Any) -> None:
         real(*arguments)
         raise SystemExit
 
-    mocker.patch.object(task.hook, "create_feed", and_die)
+    mocker.patch.object(client, "run", and_die)
     with pytest.raises(SystemExit):
         run_task(task)
     run = run_task(upsert(definition=definition, workspace_id=workspace_id))
@@ -192,6 +217,41 @@ def test_a_name_that_is_not_one_feed(banksync_sandbox: BankSyncSandbox) -> None:
     with pytest.raises(AirflowFailException, match="2 feeds are named 'Twice'") as caught:
         run_task(upsert(name="Twice", definition=definition, workspace_id=workspace_id))
     assert all(feed_id in str(caught.value) for feed_id in ids)
+
+
+def test_two_tasks_at_the_same_moment_make_one_feed(banksync_sandbox: BankSyncSandbox) -> None:
+    workspace_id, definition = defined(banksync_sandbox)
+    banksync_sandbox.faults.add(Fault.latency(1), method="POST", path="/v1/feeds")  # both have looked by then
+    with ThreadPoolExecutor(initializer=as_a_main_thread) as pool:
+        tasks = [upsert(definition=definition, workspace_id=workspace_id) for _ in range(3)]
+        runs = list(pool.map(run_task, tasks))
+    assert writes(banksync_sandbox).count("POST") == 3
+    (feed,) = named(banksync_sandbox, workspace_id)
+    assert {run.result["feed_id"] for run in runs} == {feed["id"]}
+    assert sorted(run.result["action"] for run in runs) == ["created", "unchanged", "unchanged"]
+
+
+def test_the_older_of_two_stays_and_becomes_as_defined(banksync_sandbox: BankSyncSandbox) -> None:
+    workspace_id, definition = defined(banksync_sandbox)
+    older = overtaken(banksync_sandbox, workspace_id, {**definition, "icon": "🐢"})
+    run = run_task(upsert(definition={**definition, "icon": "🦊"}, workspace_id=workspace_id))
+    assert (run.result["feed_id"], run.result["changed"]) == (older, ["icon"])
+    (feed,) = named(banksync_sandbox, workspace_id)
+    assert (feed["id"], feed["icon"]) == (older, "🦊")
+    (path,) = deleted(banksync_sandbox)
+    assert path != f"/v1/feeds/{older}"
+
+
+def test_what_may_be_somebody_elses_is_not_deleted(banksync_sandbox: BankSyncSandbox) -> None:
+    """The answer was lost: that the newer feed is ours is likely, and no more than that."""
+    workspace_id, definition = defined(banksync_sandbox)
+    older = overtaken(banksync_sandbox, workspace_id, definition)
+    time.sleep(2.1)  # the server tells its time in whole seconds
+    banksync_sandbox.faults.add(Fault.reset(), method="POST", path="/v1/feeds", nth=1, when="after")
+    run = run_task(upsert(definition=definition, workspace_id=workspace_id))
+    assert run.result["feed_id"] == older
+    assert len(named(banksync_sandbox, workspace_id)) == 2
+    assert deleted(banksync_sandbox) == []
 
 
 def test_a_definition_that_the_vendor_refuses(banksync_sandbox: BankSyncSandbox) -> None:
