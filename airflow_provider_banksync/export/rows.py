@@ -38,6 +38,13 @@ def _value_decoder() -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(float_hook=Decimal)
 
 
+def _undecodable() -> tuple[type[Exception], ...]:
+    """Return what is raised where Python has nothing for what was sent."""
+    import msgspec
+
+    return (msgspec.MsgspecError, ValueError, ArithmeticError)
+
+
 @cache
 def _encoder() -> msgspec.json.Encoder:
     import msgspec
@@ -80,7 +87,7 @@ class Batch:
         if not self._rows and self.raw:
             try:
                 self._rows.extend(_decoder().decode(b"[" + b",".join(self.raw) + b"]"))
-            except (ValueError, ArithmeticError):
+            except _undecodable():
                 self._rows.extend(map(_careful, self.raw))
         return self._rows
 
@@ -89,7 +96,7 @@ def _careful(raw: bytes) -> Row:
     """Decode a row in which there may be something that cannot be decoded."""
     try:
         fields = _fields_decoder().decode(raw)
-    except ValueError:
+    except _undecodable():
         fields = _fields_decoder().decode(codec.mended(bytes(raw)))
     return {name: _value(value) for name, value in fields.items()}
 
@@ -97,5 +104,5 @@ def _careful(raw: bytes) -> Row:
 def _value(raw: msgspec.Raw) -> Any:
     try:
         return _value_decoder().decode(raw)
-    except (ValueError, ArithmeticError):
+    except _undecodable():
         return raw
