@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import random
 import shutil
 import subprocess
@@ -107,14 +108,14 @@ def test_no_resource_has_a_column_twice_or_one_named_as_the_last(resource: str) 
 # --- JSON Lines ---
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(st.lists(rows("transactions"), min_size=1, max_size=6))
 def test_json_lines_are_the_rows_as_they_were_sent(raw: list[bytes]) -> None:
     assert write(raw, "jsonl").split(b"\n") == [*raw, b""]
     assert write([msgspec.Raw(row) for row in raw], "jsonl") == write(raw, "jsonl")
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(st.lists(rows("balances"), min_size=1, max_size=6))
 def test_rows_as_values_say_what_was_sent(raw: list[bytes]) -> None:
     values = Batch(raw).rows()
@@ -242,11 +243,9 @@ def test_a_writer_that_is_given_up_writes_nothing_more(file_format: str, compres
     assert before in (b"", b'{"id":"1"}\n') or before.startswith(b"id,")
 
 
+@settings(deadline=None, max_examples=40)
 @given(texts)
-@settings(deadline=None)
 def test_a_name_can_be_anything(name: str) -> None:
-    import json
-
     row = json.dumps({name: 1, "id": "x"}).encode()
     for file_format in formats.FORMATS:
         assert write([row], file_format, resource="banks")
