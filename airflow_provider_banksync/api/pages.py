@@ -93,7 +93,7 @@ def _scanner(owner: dict[str, str]) -> Callable[[bytes], RawPage | None]:
         plain = found.success is True and b"\n" not in body and b"\r" not in body
         if not plain or any(body.count(mark) != len(rows) for mark in marks):
             return None
-        if any(memoryview(row)[0] != ord("{") for row in rows):
+        if b"\n".join([b"", *rows]).count(b"\n{") != len(rows):  # one is no object
             return None
         return RawPage(rows, meta.cursor or None, meta.hasMore is True)
 

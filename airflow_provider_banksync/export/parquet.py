@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from bisect import bisect_left
 from decimal import Context, Decimal, Inexact, InvalidOperation
 from itertools import accumulate
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from airflow_provider_banksync.export import values
+from airflow_provider_banksync.export import plain, values
 from airflow_provider_banksync.export.compression import Held
 from airflow_provider_banksync.export.schema import EXTRA, SCHEMAS, Column, Kind
 from airflow_provider_banksync.export.values import Leftovers, Unfit
@@ -73,6 +74,8 @@ _FITS: dict[Kind, Fit] = {
 #: Of these pyarrow takes what fits, and refuses the rest. Not so of numbers: it takes 3.5 for the whole number 3 and
 #: 1E-77 for nothing, and 1E-999999999 ends the process.
 _STRICT = frozenset({Kind.TEXT, Kind.FLAG})
+#: To make arrays of rows takes Python's own lock: of several threads, all but one would wait, their rows in memory.
+_IN_TURN = threading.Lock()
 
 
 def schema(resource: str) -> pa.Schema:
@@ -97,7 +100,8 @@ class ParquetWriter:
         """Add rows."""
         while len(batch):
             taken, batch = batch.split(self._room(batch))
-            self._group.append(self._record_batch(taken.rows()))
+            with _IN_TURN:
+                self._group.append(self._record_batch(taken))
             self._rows += len(taken)
             self._bytes += sum(map(len, taken.raw))
             if self._rows >= _GROUP_ROWS or self._bytes >= _GROUP_BYTES:
@@ -115,10 +119,15 @@ class ParquetWriter:
         sizes = list(accumulate(map(len, batch.raw[: _GROUP_ROWS - self._rows])))
         return min(bisect_left(sizes, _GROUP_BYTES - self._bytes) + 1, len(sizes))
 
-    def _record_batch(self, rows: list[Row]) -> pa.RecordBatch:
-        left = Leftovers(rows, self._columns)
-        arrays = [_array(column, rows, left) for column in self._columns]
-        extra = pa.array(left.extra(), pa.string())
+    def _record_batch(self, batch: Batch) -> pa.RecordBatch:
+        arrays = None if batch.decoded else plain.arrays(batch.raw, self._columns, _TYPES)
+        if arrays is not None:
+            extra = pa.nulls(len(batch), pa.string())
+        else:
+            rows = batch.rows()
+            left = Leftovers(rows, self._columns)
+            arrays = [_array(column, rows, left) for column in self._columns]
+            extra = pa.array(left.extra(), pa.string())
         return pa.RecordBatch.from_arrays([*arrays, extra], schema=self._schema)
 
     def _flush(self) -> None:

@@ -71,6 +71,11 @@ class Batch:
     def __len__(self) -> int:
         return len(self.raw)
 
+    @property
+    def decoded(self) -> bool:
+        """Whether the rows are there as values already."""
+        return bool(self._rows)
+
     def split(self, size: int) -> tuple[Batch, Batch]:
         """Return the first `size` rows, and the others."""
         return (

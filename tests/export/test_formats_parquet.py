@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from airflow_provider_banksync.export import parquet
 from airflow_provider_banksync.export.rows import Batch
 from airflow_provider_banksync.export.schema import SCHEMAS, Kind
-from tests.export.odd_rows import Number, read, rows, same, worth, write
+from tests.export.odd_rows import Number, json_texts, numbers, read, rows, same, worth, write
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,6 +34,14 @@ def one(resource: str = "transactions", **fields: Any) -> dict[str, Any]:
     row = "{" + ",".join(f"{json.dumps(name)}:{value}" for name, value in fields.items()) + "}"
     (back,) = table([row.encode()], resource).to_pylist()
     return {name: value for name, value in back.items() if value is not None}
+
+
+def written(batch: Batch, resource: str) -> bytes:
+    stream = io.BytesIO()
+    writer = parquet.ParquetWriter(stream, resource, None)
+    writer.write(batch)
+    writer.close()
+    return stream.getvalue()
 
 
 def said(kind: Kind, cell: Any) -> Any:
@@ -220,6 +229,38 @@ def test_an_instant_that_is_not_wholly_one(text: str, second: int | None) -> Non
     assert json.loads(back["extra"]) == {"createdAt": text}
     expected = second and datetime(2024, 2, 29, 23, 59, second, tzinfo=timezone.utc)
     assert back.get("createdAt") == expected
+
+
+@pytest.mark.parametrize("resource", ["transactions", "trades", "holdings"])
+@settings(max_examples=300)
+@given(data=st.data())
+def test_the_quick_way_and_the_careful_one_give_the_same(resource: str, data: st.DataObject) -> None:
+    fitting = {
+        column.name: st.none()
+        | {
+            Kind.NUMBER: numbers,
+            Kind.TEXT: json_texts,
+            Kind.FLAG: st.sampled_from(["true", "false"]),
+            Kind.DAY: st.dates().map(lambda day: json.dumps(day.isoformat())),
+        }[column.kind]
+        for column in SCHEMAS[resource]
+    }
+    some = data.draw(st.lists(st.fixed_dictionaries(fitting) | rows(resource), min_size=1, max_size=3))
+    raw = [
+        row
+        if isinstance(row, bytes)
+        else f"{{{','.join(f'{json.dumps(name)}:{value}' for name, value in row.items() if value)}}}".encode()
+        for row in some
+    ]
+    careful = Batch(raw)
+    careful.rows()
+    assert written(Batch(raw), resource) == written(careful, resource)
+
+
+def test_an_ordinary_row_takes_the_quick_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Batch, "rows", lambda _: pytest.fail("it was taken apart"))
+    row = b'{"id":"t1","date":"2026-03-02","amount":-12.50,"creditAmount":0,"pending":false,"reference":null}'
+    assert len(table([row] * 3)) == 3
 
 
 def test_half_an_emoji() -> None:
