@@ -278,10 +278,12 @@ def main() -> None:
         wanted = there(task)
         for file_format in options.formats:
             all_series = {name: Series() for name in pythons}
-            for _ in range(options.rounds):
+            for number in range(1, options.rounds + 1):
                 for name, python in pythons.items():
                     took = play(name, replace(task, file_format=file_format), wanted, python)
                     all_series[name].rounds.append(took)
+                    told = f"{file_format}, round {number}, {NAMES[name]}: {took.wall:.1f} s"
+                    print(told, file=sys.stderr, flush=True)
             print_series(file_format, all_series, wanted)
 
 
