@@ -23,17 +23,33 @@ _UNORDERED = ("sourceConfig.accounts", "sourceConfig.whitelist")
 _MOST_SHOWN = 200
 
 
-class BankSyncFeedMixin(BankSyncTaskMixin):
-    """For operators that take a feed by its id or by its name."""
+class BankSyncFeedOperator(BankSyncTaskMixin, BaseOperator):
+    """Base of the operators that take a feed by its id or by its name.
 
-    feed_id: str | None
-    feed_name: str | None
-    log: Any
+    :param feed_id: the feed (templated). Give this or `feed_name`.
+    :param feed_name: name of the feed (templated); must be unique in its workspace.
+    :param banksync_conn_id: connection to use.
+    :param workspace_id: portal that the feed lives in (templated); None: the connection's workspace.
+    """
 
-    @staticmethod
-    def _check_one_feed(feed_id: object, feed_name: object) -> None:
+    template_fields: Sequence[str] = ("feed_id", "feed_name", "workspace_id", "banksync_conn_id")
+
+    def __init__(
+        self,
+        *,
+        feed_id: str | None = None,
+        feed_name: str | None = None,
+        banksync_conn_id: str = "banksync_default",
+        workspace_id: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
         if (feed_id is None) == (feed_name is None):
             raise BankSyncConfigError("give either feed_id or feed_name, and not both.")
+        self.feed_id = feed_id
+        self.feed_name = feed_name
+        self.banksync_conn_id = banksync_conn_id
+        self.workspace_id = workspace_id
 
     def _find_feed_id(self) -> str:
         if self.feed_name is None:
@@ -51,7 +67,7 @@ class BankSyncUpsertFeedOperator(BankSyncTaskMixin, BaseOperator):
     fields that differ are updated; where it is equal, nothing is written. A task that is tried again, also after an
     answer that was lost, makes no second feed. Nor do tasks that create a feed of the same name at the same moment:
     the oldest stays, and each that made another takes its own back, and goes on with the one that stays. A feed that
-    may be somebody else's is never deleted: where the answer was lost just then, both stay, and the next run names them.
+    may be somebody else's is never deleted: where an answer was lost just then, both stay, and the next run names them.
 
     Only what `definition` names is compared, inside of objects, too: what BankSync adds by itself, and what others set
     in fields that are not named, stays; except in an object whose ``type`` changes, and in lists, which are replaced.
@@ -199,7 +215,7 @@ class BankSyncUpsertFeedOperator(BankSyncTaskMixin, BaseOperator):
             )
 
 
-class BankSyncDeleteFeedOperator(BankSyncFeedMixin, BaseOperator):
+class BankSyncDeleteFeedOperator(BankSyncFeedOperator):
     """Delete a feed, with the record of its jobs. What it has written to its destination stays there.
 
     Returns a dict: ``feed_id`` (None, where there was no feed of that name) and ``deleted``.
@@ -212,25 +228,10 @@ class BankSyncDeleteFeedOperator(BankSyncFeedMixin, BaseOperator):
         again. ``skip``: skip the task. ``fail``: fail it. A workspace that there is not fails it in every case.
     """
 
-    template_fields: Sequence[str] = ("feed_id", "feed_name", "workspace_id", "banksync_conn_id")
     ui_color = "#f6e3dc"
 
-    def __init__(
-        self,
-        *,
-        feed_id: str | None = None,
-        feed_name: str | None = None,
-        banksync_conn_id: str = "banksync_default",
-        workspace_id: str | None = None,
-        if_missing: str = "succeed",
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, *, if_missing: str = "succeed", **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._check_one_feed(feed_id, feed_name)
-        self.feed_id = feed_id
-        self.feed_name = feed_name
-        self.banksync_conn_id = banksync_conn_id
-        self.workspace_id = workspace_id
         self.if_missing = one_of("if_missing", if_missing, IF_MISSING)
 
     def execute(self, context: Context) -> dict[str, Any]:

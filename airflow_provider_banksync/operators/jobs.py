@@ -8,7 +8,7 @@ from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperat
 
 from airflow_provider_banksync.api.checks import one_of
 from airflow_provider_banksync.exceptions import BankSyncConflictError, BankSyncError
-from airflow_provider_banksync.operators.feeds import BankSyncFeedMixin
+from airflow_provider_banksync.operators.feeds import BankSyncFeedOperator
 from airflow_provider_banksync.task import (
     BankSyncTaskMixin,
     for_xcom,
@@ -130,7 +130,7 @@ class BankSyncCancelJobOperator(BankSyncTaskMixin, BaseOperator):
         self.log.info("%s", words)
 
 
-class BankSyncTriggerLearnOperator(BankSyncFeedMixin, BaseOperator):
+class BankSyncTriggerLearnOperator(BankSyncFeedOperator):
     """Have a feed's memory enrichment learn from what the feed's destination holds now.
 
     Returns what the API says about it (a dict). BankSync learns in the background, and tells nobody when it is done.
@@ -142,24 +142,7 @@ class BankSyncTriggerLearnOperator(BankSyncFeedMixin, BaseOperator):
     :param workspace_id: portal that the feed lives in (templated); None: the connection's workspace.
     """
 
-    template_fields: Sequence[str] = ("feed_id", "feed_name", "workspace_id", "banksync_conn_id")
     ui_color = "#dcefe6"
-
-    def __init__(
-        self,
-        *,
-        feed_id: str | None = None,
-        feed_name: str | None = None,
-        banksync_conn_id: str = "banksync_default",
-        workspace_id: str | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self._check_one_feed(feed_id, feed_name)
-        self.feed_id = feed_id
-        self.feed_name = feed_name
-        self.banksync_conn_id = banksync_conn_id
-        self.workspace_id = workspace_id
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Ask for it."""

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import (
     AirflowSkipException,
     AirflowTaskTimeout,
-    BaseOperator,
     conf,
 )
 
@@ -22,7 +21,7 @@ from airflow_provider_banksync.exceptions import (
     BankSyncNotFoundError,
 )
 from airflow_provider_banksync.operators.family import BankSyncFamilySyncOperator
-from airflow_provider_banksync.operators.feeds import BankSyncFeedMixin
+from airflow_provider_banksync.operators.feeds import BankSyncFeedOperator
 from airflow_provider_banksync.operators.jobs import (
     BankSyncCancelJobOperator,
     BankSyncCancelMixin,
@@ -60,7 +59,7 @@ DEFERRAL_GRACE = 600
 _STARTS, _SETTLE = 5, 1.0
 
 
-class BankSyncTriggerSyncOperator(BankSyncFeedMixin, BankSyncCancelMixin, BaseOperator):
+class BankSyncTriggerSyncOperator(BankSyncCancelMixin, BankSyncFeedOperator):
     """Start a sync of one feed, and wait until its job has ended.
 
     Returns the job (a dict, as the API gives it), the same in every mode. The job's id is in XCom as ``job_id`` as soon
@@ -124,12 +123,9 @@ class BankSyncTriggerSyncOperator(BankSyncFeedMixin, BankSyncCancelMixin, BaseOp
         fail_on_job_errors: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        self._check_one_feed(feed_id, feed_name)
-        self.feed_id, self.feed_name = feed_id, feed_name
+        feed = {"feed_id": feed_id, "feed_name": feed_name}
+        super().__init__(**feed, banksync_conn_id=banksync_conn_id, workspace_id=workspace_id, **kwargs)
         self.from_date, self.to_date = from_date, to_date
-        self.banksync_conn_id = banksync_conn_id
-        self.workspace_id = workspace_id
         self.if_running = one_of("if_running", if_running, IF_RUNNING)
         self.durable = durable
         self.wait_for_completion, self.deferrable = wait_for_completion, deferrable
