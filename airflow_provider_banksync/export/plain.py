@@ -25,8 +25,9 @@ _READ: dict[Kind, Any] = {
     Kind.NUMBER: Any,
     Kind.FLAG: bool | None,
 }
-#: A sign, a point, and the digits of a decimal128.
-_LONGEST_NUMBER = 40
+#: What is written with so few characters has no more than the twenty digits before the point, and the eighteen behind
+#: it, that a column holds. Of more Arrow makes, without a word, another number.
+_LONGEST_NUMBER = 20
 
 
 def arrays(raw: Sequence[bytes], columns: Columns, types: dict[Kind, pa.DataType]) -> list[pa.Array] | None:
@@ -76,7 +77,7 @@ def _numbers(sent: list[Any], held: pa.DataType) -> pa.Array:
         sent = [b"%d" % each if type(each) is int else each for each in sent]
     there = list(filter(None, sent))
     digits = b"".join(there)
-    # Arrow takes some hundreds of digits for another number, and some exponents end the process.
+    # Some exponents end the process.
     if max(map(len, there), default=0) > _LONGEST_NUMBER or b"e" in digits or b"E" in digits:
         raise Unfit
     return pa.array(sent, pa.string()).cast(held)

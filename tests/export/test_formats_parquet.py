@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
+import random
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -14,9 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_banksync.export import parquet
+from airflow_provider_banksync.export import parquet, plain
 from airflow_provider_banksync.export.rows import Batch
-from airflow_provider_banksync.export.schema import SCHEMAS, Kind
+from airflow_provider_banksync.export.schema import SCHEMAS, Column, Kind
 from tests.export.odd_rows import Number, json_texts, numbers, read, rows, same, worth, write
 
 if TYPE_CHECKING:
@@ -232,7 +234,7 @@ def test_an_instant_that_is_not_wholly_one(text: str, second: int | None) -> Non
 
 
 @pytest.mark.parametrize("resource", ["transactions", "trades", "holdings"])
-@settings(max_examples=300)
+@settings(deadline=None, max_examples=80)
 @given(data=st.data())
 def test_the_quick_way_and_the_careful_one_give_the_same(resource: str, data: st.DataObject) -> None:
     fitting = {
@@ -255,6 +257,20 @@ def test_the_quick_way_and_the_careful_one_give_the_same(resource: str, data: st
     careful = Batch(raw)
     careful.rows()
     assert written(Batch(raw), resource) == written(careful, resource)
+
+
+def test_the_quick_way_gives_each_number_as_it_is_or_leaves_it_alone() -> None:
+    column, types = (Column("amount", Kind.NUMBER),), {Kind.NUMBER: pa.decimal128(38, 18)}
+    dice = random.Random(7)
+    taken = 0
+    for before, behind in itertools.product(range(1, 42), range(24)):
+        whole = str(dice.randrange(10 ** (before - 1), 10**before))
+        text = f"-{whole}.{dice.randrange(10**behind):0{behind}d}" if behind else whole
+        arrays = plain.arrays([f'{{"amount":{text}}}'.encode()], column, types)
+        if arrays is not None:
+            taken += 1
+            assert worth(str(arrays[0][0].as_py())) == worth(text), text
+    assert taken > 150
 
 
 def test_an_ordinary_row_takes_the_quick_way(monkeypatch: pytest.MonkeyPatch) -> None:
