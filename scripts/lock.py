@@ -44,6 +44,9 @@ HELD_BACK = {
     ],  # the in-process execution API does not come up
 }
 
+#: These do not go with a lower bound of ours (botocore refuses urllib3 2.2.0), so that line does without them.
+NOT_AT_LOWEST = ("apache-airflow-providers-amazon", "moto")
+
 HEADER = """\
 # {title}
 # airflow: {airflow}
@@ -70,7 +73,8 @@ def main() -> None:
             dependencies = [*runtime(project), f"apache-airflow=={airflow}", *HELD_BACK.get(name, [])]
         else:
             raise stop(f"{name} is none of: {', '.join([*LINES, LOWEST])}.")
-        pins = resolve(program, [*dependencies, *tools(project)], pythons)
+        without = NOT_AT_LOWEST if name == LOWEST else ()
+        pins = resolve(program, [*dependencies, *tools(project, without)], pythons)
         header = HEADER.format(title=title, airflow=airflow, pythons=" ".join(pythons))
         (REQUIREMENTS / file).write_text(header + pins, encoding="utf-8")
         say(f"requirements/{file}: {pins.count('==')} pins ({seconds(start)})")
@@ -82,9 +86,10 @@ def runtime(project: dict[str, Any]) -> list[str]:
     return project["dependencies"] + [line for name in extras if name != "dev" for line in extras[name]]
 
 
-def tools(project: dict[str, Any]) -> list[str]:
+def tools(project: dict[str, Any], without: tuple[str, ...]) -> list[str]:
     """Return what its developers need; the extra's reference to the package itself is left out."""
-    return [line for line in project["optional-dependencies"]["dev"] if not line.startswith(PACKAGE)]
+    left_out = (PACKAGE, *without)
+    return [line for line in project["optional-dependencies"]["dev"] if not line.startswith(left_out)]
 
 
 def at_lower_bound(requirement: str) -> str:

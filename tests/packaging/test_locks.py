@@ -63,6 +63,8 @@ def declared(python):
             yield requirement
 
 
+#: botocore, which these need, refuses the urllib3 of our lower bound.
+NOT_AT_LOWEST = ("apache-airflow-providers-amazon", "moto")
 EVERYWHERE = [(name, python) for name in FILES for python in header_of(name)["python"].split()]
 
 
@@ -79,6 +81,9 @@ def test_no_file_names_a_place(name):
 def test_it_holds_all_that_is_declared_in_versions_that_fit(name, python):
     held = pins(name, python)
     for requirement in declared(python):
+        if name == "lowest.txt" and requirement.name in NOT_AT_LOWEST:
+            assert requirement.name not in held
+            continue
         assert requirement.specifier.contains(held[requirement.name], prereleases=True), requirement
 
 
