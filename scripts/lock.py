@@ -45,7 +45,7 @@ HELD_BACK = {
 }
 
 #: These do not go with a lower bound of ours (botocore refuses urllib3 2.2.0), so that line does without them.
-NOT_AT_LOWEST = ("apache-airflow-providers-amazon", "moto")
+NOT_AT_LOWEST = ("apache-airflow-providers-amazon", "flask", "moto")
 
 HEADER = """\
 # {title}
