@@ -264,13 +264,9 @@ class Run:
             if receipt.owner.key not in self.receipts
             and (
                 not self._covers(receipt.owner)
-                or (is_missing(receipt.owner) and all(self._is_whole(file) for file in receipt.files))
+                or (is_missing(receipt.owner) and all(self.base.digest(file.path) == file.sha256 for file in receipt.files))
             )
         ]
-
-    def _is_whole(self, file: File) -> bool:
-        body = self.base.read(file.path)
-        return body is not None and hashlib.sha256(body).hexdigest() == file.sha256
 
     def _sweep(self, paths: set[str]) -> None:
         """Remove what a killed try may have left of our owners, which no manifest and no receipt lists."""

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 
 #: How names of files begin that are not complete.
 TEMPORARY = "_tmp-"
+#: These have no folders, and their libraries take the wish for one as a wish for a bucket, or a container.
+_WITHOUT_FOLDERS = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oss"})
+#: An object is sent in pieces of so many bytes, each held in memory until it is full: above the 5 MiB that S3 asks for.
+_PIECE = 8 * 1024 * 1024
+_PATTERN = frozenset("*?[")
 
 
 class ExportError(Exception):
@@ -42,11 +47,14 @@ class Folder:
         protocols = (fs.protocol,) if isinstance(fs.protocol, str) else fs.protocol
         #: On a disk a file is seen while it grows, in an object store only when it is complete.
         self.local = "file" in protocols
+        self._flat = not _WITHOUT_FOLDERS.isdisjoint(protocols)
 
     @classmethod
     def of(cls, path: ObjectStoragePath) -> Self:
         """Return the folder at an Airflow path; its connection is read now."""
-        return cls(path.fs, path.path, str(path))
+        # Airflow writes the connection into the URL, where no other reader expects it.
+        scheme, separator, _ = str(path).partition("://")
+        return cls(path.fs, path.path, f"{scheme}://{path.path}" if separator else str(path))
 
     def __truediv__(self, below: str) -> Folder:
         return Folder(self._fs, f"{self.path}/{below}", f"{self.url}/{below}")
@@ -55,8 +63,9 @@ class Folder:
         return self.url
 
     def make(self) -> None:
-        """See that the folder is there; an object store has none, and says nothing."""
-        self._fs.makedirs(self.path, exist_ok=True)
+        """See that the folder is there, where there are folders; a bucket is never made."""
+        if not self._flat:
+            self._fs.makedirs(self.path, exist_ok=True)
 
     def _at(self, path: str) -> str:
         return f"{self.path}/{path}" if path else self.path
@@ -67,6 +76,17 @@ class Folder:
             return bytes(self._fs.cat_file(self._at(path)))
         except FileNotFoundError:
             return None
+
+    def digest(self, path: str) -> str | None:
+        """Return the SHA-256 of a file of any size; None when there is none."""
+        digest = hashlib.sha256()
+        try:
+            with self._fs.open(self._at(path), "rb") as file:
+                while piece := file.read(_PIECE):
+                    digest.update(piece)
+        except FileNotFoundError:
+            return None
+        return digest.hexdigest()
 
     def read_json(self, path: str) -> dict[str, Any] | None:
         """Return the object that a file holds; None when there is none, or something else."""
@@ -87,16 +107,13 @@ class Folder:
         self.write(path, json.dumps(value, ensure_ascii=False, indent=2).encode())
 
     def create(self, path: str, body: bytes) -> bool:
-        """Write a small file if it is not there; of several who do so at once on a disk, one succeeds.
+        """Write a small file if it is not there; of several who do so at once, one succeeds.
 
-        An object store has no such thing that all libraries know: the caller has to look again.
+        Not every object store has such a thing, nor every library: there, the caller has to look again.
         """
         if not self.local:
-            if self.exists(path):
-                return False
-            self.write(path, body)
-            return True
-        self._fs.makedirs(self._parent(path), exist_ok=True)
+            return self._create_object(path, body)
+        self._make_room(path)
         try:
             handle = os.open(self._at(path), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
         except FileExistsError:
@@ -105,15 +122,22 @@ class Folder:
             file.write(body)
         return True
 
+    def _create_object(self, path: str, body: bytes) -> bool:
+        self._make_room(path)
+        try:
+            self._fs.pipe_file(self._at(path), body, mode="create")
+        except FileExistsError:
+            return False
+        except Exception:  # noqa: BLE001 - a store, or a library, that knows no such thing; any other error comes again
+            if self.read(path) is not None:
+                return False
+            self.write(path, body)
+        return True
+
     def open(self, path: str) -> Sink:
         """Open a file for writing."""
-        self._fs.makedirs(self._parent(path), exist_ok=True)
+        self._make_room(path)
         return Sink(self._fs, self._at(path), local=self.local)
-
-    def exists(self, path: str) -> bool:
-        """Tell whether there is such a file."""
-        self._fs.invalidate_cache()
-        return bool(self._fs.isfile(self._at(path)))
 
     def remove(self, path: str) -> None:
         """Remove a file, if it is there."""
@@ -123,8 +147,14 @@ class Folder:
     def remove_all(self, path: str) -> None:
         """Remove a folder with all that it holds, if it is there."""
         self._fs.invalidate_cache()
+        whole = self._at(path)
         with contextlib.suppress(FileNotFoundError):
-            self._fs.rm(self._at(path), recursive=True)
+            if self.local or not _PATTERN.intersection(whole):
+                self._fs.rm(whole, recursive=True)
+                return
+            # Of such a name, rm would make a pattern, and remove what matches it.
+            for found in self._fs.find(whole):
+                self._fs.rm_file(found)
 
     def names(self, path: str) -> list[str]:
         """Return the names of what is in a folder, sorted; none when it is not there."""
@@ -135,8 +165,9 @@ class Folder:
             return []
         return sorted(str(entry).rstrip("/").rsplit("/", 1)[-1] for entry in found)
 
-    def _parent(self, path: str) -> str:
-        return self._at(path).rsplit("/", 1)[0]
+    def _make_room(self, path: str) -> None:
+        if not self._flat:
+            self._fs.makedirs(self._at(path).rsplit("/", 1)[0], exist_ok=True)
 
 
 class Sink:
@@ -148,7 +179,8 @@ class Sink:
         # Beside its place under a name that readers pass over, so that the move is one step.
         self._place = f"{folder}/{TEMPORARY}{name}.{uuid.uuid4().hex[:8]}" if local else path
         self._local = local
-        self._file: Any = fs.open(self._place, "wb")
+        self._fs = fs
+        self._file: Any = fs.open(self._place, "wb", block_size=None if local else _PIECE)
         self._digest = hashlib.sha256()
         self.bytes = 0
 
@@ -168,17 +200,18 @@ class Sink:
         return self._digest.hexdigest()
 
     def abandon(self) -> None:
-        """Leave the place as it was before."""
-        if self._local:
-            self._file.close()
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(self._place)  # noqa: PTH108 - as above
-            return
-        # What is closed would be kept, as much as there is of it.
-        if hasattr(self._file, "discard"):
-            with contextlib.suppress(Exception):
+        """Leave nothing of it, nor an open file; whatever goes wrong with that, the reason to do so counts more."""
+        from fsspec.spec import AbstractBufferedFile
+
+        with contextlib.suppress(Exception):
+            if isinstance(self._file, AbstractBufferedFile):
+                # Not there before it is closed; and closed, it would be kept, as much as there is of it.
+                self._file.closed = True
                 self._file.discard()
-        self._file.closed = True
+                return
+            with contextlib.suppress(Exception):  # of a full disk
+                self._file.close()
+            self._fs.rm_file(self._place)
 
 
 @contextlib.contextmanager
