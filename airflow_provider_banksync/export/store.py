@@ -163,7 +163,9 @@ class Folder:
             found = self._fs.ls(self._at(path), detail=False)
         except (FileNotFoundError, NotADirectoryError):
             return []
-        return sorted(str(entry).rstrip("/").rsplit("/", 1)[-1] for entry in found)
+        # Consoles make an object that stands for the folder, and is then in it.
+        entries = {str(entry).rstrip("/") for entry in found} - {self._at(path)}
+        return sorted(entry.rsplit("/", 1)[-1] for entry in entries)
 
     def _make_room(self, path: str) -> None:
         if not self._flat:
