@@ -7,6 +7,7 @@ import json
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from airflow_provider_banksync.export.manifest import File, Manifest, Owner, Rec
 from airflow_provider_banksync.export.store import TEMPORARY, ExportError, Folder, Sink, told
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from airflow_provider_banksync.export.formats import Format, RowWriter
     from airflow_provider_banksync.export.rows import Batch
@@ -264,7 +265,10 @@ class Run:
             if receipt.owner.key not in self.receipts
             and (
                 not self._covers(receipt.owner)
-                or (is_missing(receipt.owner) and all(self.base.digest(file.path) == file.sha256 for file in receipt.files))
+                or (
+                    is_missing(receipt.owner)
+                    and all(self.base.digest(file.path) == file.sha256 for file in receipt.files)
+                )
             )
         ]
 
@@ -303,11 +307,13 @@ class Unit:
         self._rows = 0
         self._sink: Sink | None = None
         self._writer: RowWriter | None = None
+        self._turn = threading.Lock()
+        self._abandoned = False
 
     def write(self, batch: Batch) -> None:
         """Write some rows."""
         most = self._run.settings.max_rows
-        with told(self._run.base):
+        with self._at_work():
             while len(batch):
                 now, batch = (batch, batch.split(0)[0]) if most is None else batch.split(most - self._rows)
                 self._open().write(now)
@@ -321,17 +327,26 @@ class Unit:
         :param read_at: when it was read, ISO 8601.
         :param cursor: where an incremental read goes on.
         """
-        with told(self._run.base):
+        with self._at_work():
             self._close()
             receipt = Receipt(self._owner, tuple(self._files), read_at, cursor)
             self._run.keep(receipt)
         return receipt
 
     def abandon(self) -> None:
-        """Leave off: the file that is open goes away."""
-        if self._sink is not None:
-            self._sink.abandon()
-            self._sink = self._writer = None
+        """Leave off: the file that is open goes away, and a thread that still writes opens no other."""
+        with self._turn:
+            self._abandoned = True
+            if self._sink is not None:
+                self._sink.abandon()
+                self._sink = self._writer = None
+
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        with self._turn, told(self._run.base):
+            if self._abandoned:
+                raise ExportError(f"{self._owner}: this try has ended.")
+            yield
 
     def _open(self) -> RowWriter:
         if self._writer is None:

@@ -24,7 +24,11 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
 from airflow_provider_banksync.export import lock, store
+from airflow_provider_banksync.export.formats import open_format
 from airflow_provider_banksync.export.lock import Lock
+from airflow_provider_banksync.export.manifest import Owner
+from airflow_provider_banksync.export.rows import Batch
+from airflow_provider_banksync.export.run import Run, Settings
 from airflow_provider_banksync.export.store import ExportError
 from airflow_provider_banksync.sandbox import BankSyncSandbox, Fault
 from tests.conftest import ROOT
@@ -438,3 +442,35 @@ def test_of_a_store_that_cannot_write_only_what_is_new(
     assert not folder.create("x", b"second")
     assert folder.read("x") == b"first"
     test_one_of_many_takes_the_lock(in_memory)
+
+
+def test_an_account_given_up_while_a_thread_writes_it(place: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "SETTLE", 0.01)
+    settings = Settings(head={}, writer="task", max_rows=1)
+    run = Run(place.folder(), settings, open_format("jsonl", None, "transactions"))
+    run.begin()
+    run.plan([owner := Owner("w", bank_id="b", account_id="a")])
+    unit = run.unit(owner)
+    opened, go_on = threading.Event(), threading.Event()
+    open_file = run.base.open
+
+    def slow(path: str) -> Any:
+        opened.set()
+        assert go_on.wait(10)
+        return open_file(path)
+
+    monkeypatch.setattr(run.base, "open", slow)
+    with ThreadPoolExecutor(2) as pool:
+        writing = pool.submit(unit.write, Batch.of([{"id": "1"}, {"id": "2"}]))
+        assert opened.wait(10)
+        giving_up = pool.submit(unit.abandon)
+        go_on.set()
+        giving_up.result(10)
+        writing.result(10)
+    before = place.objects()
+    with pytest.raises(ExportError, match="this try has ended"):
+        unit.write(Batch.of([{"id": "3"}]))
+    with pytest.raises(ExportError, match="this try has ended"):
+        unit.done("now")
+    assert place.objects() == before
+    assert not [key for key in before if "_progress" in key]
