@@ -131,7 +131,9 @@ class Export:
                 hint="For example file:///data/lake or s3://bucket/prefix. If it is a template, look at what it gave.",
             )
         try:
-            path = ObjectStoragePath(destination, conn_id=self._op.storage_conn_id)
+            # Older Airflow takes a given None for an answer, and passes over the connection in the URL.
+            connection = {"conn_id": self._op.storage_conn_id} if self._op.storage_conn_id else {}
+            path = ObjectStoragePath(destination, **connection)
             folder = Folder.of(path / layout.resource_folder(self._resource))
         except (ValueError, ImportError) as error:
             raise BankSyncConfigError(f"destination {destination!r} cannot be used: {error}.") from error
