@@ -173,10 +173,12 @@ class AsyncClient:
         waits = budget.waits(patience, place) if self._in_budget else iter(())
         while (wait := await _off_loop(budget, next, waits, None)) is not None:
             await pause(wait)
-        await self._open().turn()  # of many that the budget lets go at the same moment
         sent = time.monotonic()
         path = self.config.path(call.request.path)
+        response = None
         try:
+            await self._open().turn()  # of many that the budget lets go at the same moment
+            sent = time.monotonic()
             response = await self._exchange(call.request, path)
             value = errors.decode(call, response, path=path, secret=self.config.secret)
         except BankSyncRateLimitError as error:
@@ -185,6 +187,10 @@ class AsyncClient:
         except BankSyncError as error:
             error.sent_at = sent
             raise
+        finally:
+            if self._in_budget:
+                begun = response.begun if response else time.monotonic()
+                await _off_loop(budget, budget.counted, place, sent, begun)
         return Reply(value, errors.server_date(response), time.monotonic())
 
     async def _exchange(self, request: Request, path: str) -> Response:
@@ -205,13 +211,15 @@ class AsyncClient:
                 allow_redirects=False,
                 proxy=shared.proxy(url),
             ) as answer:
+                begun = time.monotonic()
                 await shared.turn()  # of many answers that came at once
                 body = bytearray()
                 async for chunk in answer.content.iter_chunked(_CHUNK):
                     body += chunk
                     errors.check_body(len(body), request, path)
                     errors.check_time(time.monotonic() - began, config.timeout, request, path)
-                return Response(answer.status, {k.lower(): v for k, v in answer.headers.items()}, bytes(body))
+                headers_in = {name.lower(): value for name, value in answer.headers.items()}
+                return Response(answer.status, headers_in, bytes(body), begun)
         except BankSyncError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever the library raises; a cancellation is none of these

@@ -3,6 +3,10 @@
 Threads, tasks, event loops and triggers of one process take from one budget, first come, first served: whoever waits
 knows from its place in the queue when its turn is likely to come, and sleeps until then. The log of what was sent is
 pyrate-limiter's. With a store (`stores`), several processes take from one budget.
+
+A request may leave later than at its moment, and the server counts it later still: on a busy machine, by more than any
+margin. So what is sent is logged at once, and moved to the moment of its answer when that comes: the server has counted
+it by then. What it makes room for comes a window after that, and so never too early, whatever the delays.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ import random
 import threading
 import time
 from bisect import bisect_left, insort
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from airflow_provider_banksync.api import stores
 from airflow_provider_banksync.api.retry import LONGEST_RETRY_AFTER
@@ -30,8 +34,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: The server counts when a request arrives, we when it leaves: the window is this much longer (seconds) for that.
-MARGIN = 0.25
+_R = TypeVar("_R")
+#: Our window is longer than the server's by this share of it: clocks do not run alike.
+MARGIN = 0.004
+#: The server counts a request when it comes in, and so before it answers; but where the answer takes long, it has
+#: counted it after this time (seconds) all the same. More than that would leave too much of the budget unspent.
+LATEST_COUNT = 2.0
 #: A pause after a 429 that does not say how long to wait, or says "not at all".
 DEFAULT_PAUSE = 1.0
 #: Those who waited for the end of a pause come back spread over this share of a window, not in step.
@@ -73,15 +81,18 @@ class RateBudget:
         clock: Callable[[], float] = time.monotonic,
         rng: Callable[[], float] = random.random,
     ) -> None:
-        from pyrate_limiter import InMemoryBucket, Rate
+        from pyrate_limiter import Rate
+
+        from airflow_provider_banksync.api.buckets import MemoryBucket
 
         self.limit = limit
         self.window = window
         self._clock = clock
         self._rng = rng
         self._lock = threading.Lock()
-        self._rate = Rate(limit, int((window + MARGIN) * 1000))
-        self._bucket: stores.Bucket = InMemoryBucket([self._rate])
+        self._rate = Rate(limit, int(window * (1 + MARGIN) * 1000))
+        self._bucket: stores.Bucket = MemoryBucket([self._rate])
+        self._under_way: dict[int, int] = {}
         self._queue: list[int] = []
         self._paused_until = float("-inf")
         self._refusals_counted_until = float("-inf")
@@ -105,6 +116,18 @@ class RateBudget:
             # Sent, too late, or nobody waits for it any more: a task was killed, a trigger moved.
             with self._lock:
                 del self._queue[bisect_left(self._queue, place)]
+
+    def counted(self, place: int, sent: float, answered: float) -> None:
+        """Hear that a request is over: the server counted it between these two moments (``time.monotonic``).
+
+        :param place: the request's `ticket`.
+        :param answered: when the head of the answer came; where none came, when that was clear.
+        """
+        at = self._clock() - (time.monotonic() - min(answered, sent + LATEST_COUNT))
+        with self._lock:
+            logged = self._under_way.pop(place, None)
+            if logged is not None and logged < int(at * 1000):
+                self._move(logged, int(at * 1000))
 
     def refused(self, retry_after: float | None) -> None:
         """Hear of a 429: somebody else spends from the same budget.
@@ -141,8 +164,12 @@ class RateBudget:
             self._bucket.leak(int(now * 1000))
             moment = self._turn_of(bisect_left(self._queue, place), now)
             if moment <= now and self._bucket.put(RateItem("request", int(now * 1000))):
+                self._under_way[place] = int(now * 1000)
                 return None
             return max(moment, now + _TICK)
+
+    def _move(self, logged: int, counted: int) -> None:
+        self._bucket.move(logged, counted)
 
     def _turn_of(self, position: int, now: float) -> float:
         """Tell when the request at this position of the queue may be sent, if nobody leaves it."""
@@ -179,9 +206,10 @@ class RateBudget:
 class SharedBudget(RateBudget):
     """A budget that several processes spend, with its log in a store that all of them reach.
 
-    A request is booked in the store, for the next free moment. A process that dies leaves what it had booked unspent:
-    so nothing is booked more than one window ahead. While the store cannot be used, the process goes on with a log
-    of its own.
+    A request is booked in the store, for the next free moment; when that has come, it leaves if there is still room:
+    those before it may have been counted later than they had booked. A process that dies leaves what it had booked
+    unspent: so nothing is booked more than one window ahead. While the store cannot be used, the process goes on with a
+    log of its own.
 
     :param store: address of the store, as `stores.check_store` returns it.
     :param name: tells the budgets of several keys in one store apart.
@@ -204,47 +232,71 @@ class SharedBudget(RateBudget):
         self._name = name
         self._opened: tuple[stores.Bucket, AbstractContextManager[object]] | None = None
         self._without_until = float("-inf")
+        self._booked: dict[int, int] = {}
 
     def waits(self, patience: float | None = None, place: int | None = None) -> Iterator[float]:
         """Take one request from the budget, as in `RateBudget`; the queue is the store's."""
         too_late = math.inf if patience is None else self._clock() + patience
-        while True:
-            moment = self._reserve()
-            now = self._clock()
-            if moment is None:
-                self._check(now + ASK_AGAIN * self.window, too_late)
-                yield ASK_AGAIN * self.window * (0.9 + 0.2 * self._rng())
-                continue
-            self._check(moment, too_late)
-            if moment > now:
-                yield moment - now
-            if self._paused_until <= self._clock():
-                return
-            # What was booked for the time of the pause is booked anew, after it: not all at once at its end.
-            yield self._nap(self._paused_until)
+        place = ticket() if place is None else place
+        try:
+            while (moment := self._take(place)) is not None:
+                self._check(moment, too_late)
+                yield max(0.0, moment - self._clock())
+        finally:
+            self._booked.pop(place, None)  # no lock: whoever holds it may be waiting for the store
 
     def tighten(self, limit: int) -> None:
         """Lower the limit; what is booked already stays."""
         super().tighten(limit)
         self._opened = None
 
-    def _reserve(self) -> float | None:
+    def _take(self, place: int) -> float | None:
         with self._lock:
-            return self._book(self._paused_until)
+            now = self._clock()
+            booked = self._booked.get(place)
+            if booked is None:
+                booked = self._in_log(lambda bucket: self._book(bucket, self._paused_until))
+                if booked is None:
+                    return now + ASK_AGAIN * self.window * (0.9 + 0.2 * self._rng())
+                self._booked[place] = booked
+            elif self._paused_until > now:
+                # What was booked for the time of the pause is booked anew, after it: not all at once at its end.
+                del self._booked[place]
+                return now + self._nap(self._paused_until)
+            if booked > self._clock() * 1000:
+                return booked / 1000
+            return self._in_log(lambda bucket: self._leave(bucket, place, booked))
+
+    def _leave(self, bucket: stores.Bucket, place: int, booked: int) -> float | None:
+        """Send now what was booked, and return None; or return the moment when there is likely to be room."""
+        now = self._clock()
+        before = bucket.moments(int(now * 1000) - self._rate.interval, int(now * 1000))
+        if booked not in before:  # the store was away or emptied, or this comes far too late
+            self._booked.pop(place, None)
+            return now
+        before.remove(booked)
+        if len(before) >= self.limit:
+            return (before[len(before) - self.limit] + self._rate.interval + 1) / 1000
+        bucket.move(booked, int(now * 1000))
+        self._under_way[place] = int(now * 1000)
+        return None
 
     def _spend(self, requests: int, moment: float) -> None:
         for _ in range(requests):
-            self._book(moment)
+            self._in_log(lambda bucket: self._book(bucket, moment))
 
-    def _book(self, earliest: float) -> float | None:
-        """Book the next free moment; None, and nothing is booked, if it is too far away."""
+    def _move(self, logged: int, counted: int) -> None:
+        self._in_log(lambda bucket: bucket.move(logged, counted))
+
+    def _in_log(self, ask: Callable[[stores.Bucket], _R]) -> _R:
+        """Ask the store's log; while the store cannot be used, this process's own."""
         if self._clock() >= self._without_until:
             try:
                 if self._opened is None:
                     self._opened = stores.open_store(self._store, self._rate, self._name)
                 bucket, held = self._opened
                 with held:
-                    return self._book_in(bucket, earliest)
+                    return ask(bucket)
             except BankSyncConfigError:
                 raise
             except Exception as error:  # noqa: BLE001 - whatever the library raises; its words may hold a password
@@ -255,9 +307,10 @@ class SharedBudget(RateBudget):
                     type(error).__name__,
                     WITHOUT_STORE,
                 )
-        return self._book_in(self._bucket, earliest)
+        return ask(self._bucket)
 
-    def _book_in(self, bucket: stores.Bucket, earliest: float) -> float | None:
+    def _book(self, bucket: stores.Bucket, earliest: float) -> int | None:
+        """Book the next free moment; None, and nothing is booked, if it is too far away."""
         from pyrate_limiter import RateItem
 
         now = self._clock()  # not before: the lock may have taken its time
@@ -265,9 +318,9 @@ class SharedBudget(RateBudget):
         bucket.leak(int(now * 1000))
         last = bucket.peek(0)
         item = RateItem("request", max(int(max(now, earliest) * 1000), last.timestamp if last else 0))
-        while item.timestamp <= (max(now, earliest) + self.window + 2 * MARGIN) * 1000:
+        while item.timestamp <= (max(now, earliest) + self.window * (1 + 2 * MARGIN)) * 1000:
             if bucket.put(item):
-                return float(item.timestamp) / 1000
+                return item.timestamp
             item.timestamp += max(1, int(bucket.waiting(item)))
         return None
 

@@ -109,6 +109,7 @@ class Client:
             pause(wait)
         sent = time.monotonic()
         path = self.config.path(call.request.path)
+        response = None
         try:
             response = self._exchange(call.request, path)
             value = errors.decode(call, response, path=path, secret=self.config.secret)
@@ -118,6 +119,9 @@ class Client:
         except BankSyncError as error:
             error.sent_at = sent
             raise
+        finally:
+            if self._in_budget:
+                budget.counted(place, sent, response.begun if response else time.monotonic())
         return Reply(value, errors.server_date(response), time.monotonic())
 
     def _session_here(self) -> Session:
@@ -144,6 +148,7 @@ class Client:
                 allow_redirects=False,
                 stream=True,
             ) as answer:
+                begun = time.monotonic()
                 body = bytearray()
                 # read1 returns what there is: iter_content would wait for a whole chunk, and never see a drip.
                 while chunk := answer.raw.read1(_CHUNK, decode_content=True):
@@ -161,7 +166,7 @@ class Client:
             # Without the cause, which may quote what the server echoed; the message has its words, scrubbed.
             raise _connection_error(error, request, config, sent=sent) from None
         headers_in = {name.lower(): value for name, value in answer.headers.items()}
-        return Response(answer.status_code, headers_in, bytes(body))
+        return Response(answer.status_code, headers_in, bytes(body), begun)
 
 
 def _connection_error(

@@ -42,11 +42,17 @@ class Request:
 
 @dataclass(frozen=True)
 class Response:
-    """What came back. Header names are in lower case; the body is already unpacked (gzip)."""
+    """What came back.
+
+    :param headers: their names in lower case.
+    :param body: already unpacked (gzip).
+    :param begun: the client's own monotonic clock when the first of it came.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    begun: float = 0.0
 
 
 @dataclass(frozen=True)

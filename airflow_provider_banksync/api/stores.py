@@ -20,7 +20,7 @@ _SQLITE = "sqlite:///"
 
 
 class Bucket(Protocol):
-    """What the budget uses of pyrate-limiter's buckets."""
+    """What the budget uses of the logs in `buckets`."""
 
     rates: list[Rate]
 
@@ -38,6 +38,12 @@ class Bucket(Protocol):
 
     def leak(self, current_timestamp: int | None = None) -> Any:
         """Forget what no longer counts."""
+
+    def moments(self, first: int, last: int) -> list[int]:
+        """Return the moments from the first to the last, both included, in order."""
+
+    def move(self, old: int, new: int) -> bool:
+        """Give a request another moment; False where none has the old one."""
 
     def flush(self) -> Any:
         """Forget all."""
@@ -77,13 +83,16 @@ def open_store(url: str, rate: Rate, name: str) -> tuple[Bucket, AbstractContext
 
 def _sqlite(url: str, rate: Rate, name: str) -> tuple[Bucket, AbstractContextManager[Any]]:
     from filelock import FileLock
-    from pyrate_limiter import SQLiteBucket
+
+    from airflow_provider_banksync.api.buckets import SQLiteBucket
 
     path = Path(url.removeprefix(_SQLITE))
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(f"{path}.lock", timeout=PATIENCE)
     with lock:
-        bucket = SQLiteBucket.init_from_file([rate], table=name, db_path=str(path))
+        bucket: Any = SQLiteBucket.init_from_file(  # typed as if it were pyrate-limiter's own
+            [rate], table=name, db_path=str(path)
+        )
         # What a crash of the machine would lose counts for a minute: not worth waiting for the disk each time.
         bucket.conn.execute("PRAGMA synchronous=OFF")
     weakref.finalize(bucket, bucket.conn.close)
@@ -91,8 +100,9 @@ def _sqlite(url: str, rate: Rate, name: str) -> tuple[Bucket, AbstractContextMan
 
 
 def _redis(url: str, rate: Rate, name: str) -> tuple[Bucket, AbstractContextManager[Any]]:
-    from pyrate_limiter import RedisBucket
     from redis import Redis
+
+    from airflow_provider_banksync.api.buckets import RedisBucket
 
     client = Redis.from_url(url, socket_timeout=PATIENCE, socket_connect_timeout=PATIENCE)
     bucket = RedisBucket.init([rate], client, f"{name}:requests")
