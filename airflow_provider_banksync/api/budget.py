@@ -247,38 +247,47 @@ class SharedBudget(RateBudget):
 
     def tighten(self, limit: int) -> None:
         """Lower the limit; what is booked already stays."""
-        super().tighten(limit)
-        self._opened = None
+        if limit < self.limit:
+            super().tighten(limit)
+            self._opened = None
 
     def _take(self, place: int) -> float | None:
         with self._lock:
             now = self._clock()
             booked = self._booked.get(place)
             if booked is None:
-                booked = self._in_log(lambda bucket: self._book(bucket, self._paused_until))
-                if booked is None:
-                    return now + ASK_AGAIN * self.window * (0.9 + 0.2 * self._rng())
-                self._booked[place] = booked
-            elif self._paused_until > now:
+                return self._take_anew(place)
+            if self._paused_until > now:
                 # What was booked for the time of the pause is booked anew, after it: not all at once at its end.
                 del self._booked[place]
                 return now + self._nap(self._paused_until)
-            if booked > self._clock() * 1000:
+            if booked / 1000 > now:
                 return booked / 1000
             return self._in_log(lambda bucket: self._leave(bucket, place, booked))
 
+    def _take_anew(self, place: int) -> float | None:
+        booked = self._in_log(lambda bucket: self._book(bucket, self._paused_until))
+        now = self._clock()
+        if booked is None:
+            return now + ASK_AGAIN * self.window * (0.9 + 0.2 * self._rng())
+        if booked / 1000 > now:
+            self._booked[place] = booked
+            return booked / 1000
+        self._under_way[place] = booked
+        return None
+
     def _leave(self, bucket: stores.Bucket, place: int, booked: int) -> float | None:
         """Send now what was booked, and return None; or return the moment when there is likely to be room."""
-        now = self._clock()
-        before = bucket.moments(int(now * 1000) - self._rate.interval, int(now * 1000))
+        now = max(booked, int(self._clock() * 1000))
+        before = bucket.moments(now - self._rate.interval, now)
         if booked not in before:  # the store was away or emptied, or this comes far too late
             self._booked.pop(place, None)
-            return now
+            return now / 1000
         before.remove(booked)
         if len(before) >= self.limit:
             return (before[len(before) - self.limit] + self._rate.interval + 1) / 1000
-        bucket.move(booked, int(now * 1000))
-        self._under_way[place] = int(now * 1000)
+        bucket.move(booked, now)
+        self._under_way[place] = now
         return None
 
     def _spend(self, requests: int, moment: float) -> None:

@@ -363,9 +363,10 @@ def test_a_refusal_that_happens_all_the_same_is_told_to_the_budget(
     assert face.waits[0] >= 3
 
 
-def test_the_budget_is_spent_to_the_last_request_and_not_exceeded() -> None:
+@pytest.mark.parametrize(("window", "least"), [(3.0, 0.7), pytest.param(12.0, 0.95, marks=pytest.mark.slow)])
+def test_the_budget_is_spent_to_the_last_request_and_not_exceeded(window: float, least: float) -> None:
     """Threads and an event loop together, against a server that refuses what is too much."""
-    limit, window, rounds = 40, 3.0, 3
+    limit, rounds = 40, 3
     with BankSyncSandbox(portals=1, rate_limit=RateLimit(limit, window)) as sandbox:
         config = ClientConfig(
             secret=sandbox.api_key, base_url=sandbox.url, rate_limit=limit, rate_window=window
@@ -380,7 +381,7 @@ def test_the_budget_is_spent_to_the_last_request_and_not_exceeded() -> None:
     assert traffic.refused == 0
     assert traffic.requests == limit * rounds
     assert traffic.peak == limit
-    assert used(traffic, limit, window) >= 0.9
+    assert used(traffic, limit, window) >= least
 
 
 @pytest.mark.parametrize(("window", "least"), [(2.0, 0.7), pytest.param(12.0, 0.95, marks=pytest.mark.slow)])
