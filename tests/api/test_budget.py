@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_banksync.api import budget, endpoints
@@ -89,6 +89,7 @@ class Simulation:
             heapq.heappush(self._asleep, (self.clock.now + wait, next(self._numbers), name, waits))
 
 
+@settings(deadline=None)  # of the machine, not of what it shows
 @given(
     limit=st.integers(1, 12),
     gaps=st.lists(st.sampled_from([0.0, 0.0, 0.0, 0.01, 0.7, 3.0, 20.0]), min_size=1, max_size=80),
@@ -122,6 +123,7 @@ delays = st.fixed_dictionaries(
 )
 
 
+@settings(deadline=None)  # of the machine, not of what it shows
 @given(limit=st.integers(1, 20), each=st.lists(delays, min_size=60, max_size=60))
 def test_whatever_the_delays_no_window_holds_too_many_and_hardly_one_is_left_over(
     limit: int, each: list[dict[str, float]]
@@ -212,6 +214,7 @@ def test_a_request_that_is_cancelled_counts_all_the_same(
     assert not of._under_way
 
 
+@settings(deadline=None)  # of the machine, not of what it shows
 @given(
     refusals=st.lists(
         st.tuples(st.floats(0.0, 300.0), st.sampled_from([None, 0.0, 1.0, 30.0, 60.0, 90.0, 120.0])),
