@@ -37,9 +37,12 @@ log = logging.getLogger(__name__)
 _R = TypeVar("_R")
 #: Our window is longer than the server's by this share of it: clocks do not run alike.
 MARGIN = 0.004
-#: The server counts a request when it comes in, and so before it answers; but where the answer takes long, it has
-#: counted it after this time (seconds) all the same. More than that would leave too much of the budget unspent.
-LATEST_COUNT = 2.0
+#: Where answers take long on the whole, a request counts as counted after this time (seconds), although its answer is
+#: still to come: else too much of the budget would stay unspent.
+LATEST_COUNT = 1.0
+#: So much more (seconds) may all answers of a window take before that begins: a server, or a machine, that is stuck for
+#: a moment has not counted what it has not answered.
+SPARE = 9.0
 #: A pause after a 429 that does not say how long to wait, or says "not at all".
 DEFAULT_PAUSE = 1.0
 #: Those who waited for the end of a pause come back spread over this share of a window, not in step.
@@ -93,6 +96,7 @@ class RateBudget:
         self._rate = Rate(limit, int(window * (1 + MARGIN) * 1000))
         self._bucket: stores.Bucket = MemoryBucket([self._rate])
         self._under_way: dict[int, int] = {}
+        self._spare = limit * SPARE
         self._queue: list[int] = []
         self._paused_until = float("-inf")
         self._refusals_counted_until = float("-inf")
@@ -123,11 +127,23 @@ class RateBudget:
         :param place: the request's `ticket`.
         :param answered: when the head of the answer came; where none came, when that was clear.
         """
-        at = self._clock() - (time.monotonic() - min(answered, sent + LATEST_COUNT))
         with self._lock:
             logged = self._under_way.pop(place, None)
-            if logged is not None and logged < int(at * 1000):
-                self._move(logged, int(at * 1000))
+            if logged is not None:
+                ago = time.monotonic() - self._latest(sent, answered)
+                at = int(
+                    (self._clock() - ago) * 1000
+                )  # the clock after the other: rather too late than too early
+                if logged < at:
+                    self._move(logged, at)
+
+    def _latest(self, sent: float, answered: float) -> float:
+        """Return when a request was counted at the latest; the answer itself as long as the budget can bear it."""
+        spare = self._spare + LATEST_COUNT - (answered - sent)
+        if spare < 0:
+            return min(answered, sent + LATEST_COUNT)
+        self._spare = min(spare, self.limit * SPARE)
+        return answered
 
     def refused(self, retry_after: float | None) -> None:
         """Hear of a 429: somebody else spends from the same budget.
