@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+#: The server for Python 3.10 leaves a pipe of its process open.
+LEAVES_A_PIPE = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 #: What each of several processes does, each with a client that knows nothing of the others.
 WORKER = """
 import asyncio, json, sys
@@ -68,8 +70,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path}/some folder/budget.sqlite"
 
 
-# The server for Python 3.10 leaves a pipe of its process open.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@LEAVES_A_PIPE
 def test_several_processes_spend_one_budget_to_its_last_request(store: str) -> None:
     limit, window, calls = 24, 4.0, 18
     with BankSyncSandbox(portals=1, rate_limit=RateLimit(limit, window)) as sandbox:
@@ -94,6 +95,7 @@ def test_several_processes_spend_one_budget_to_its_last_request(store: str) -> N
     assert 4 * calls / allowed >= 0.75, f"{4 * calls} of {allowed} in {elapsed:.2f} s"
 
 
+@LEAVES_A_PIPE
 def test_several_processes_that_are_late_exceed_nothing(store: str) -> None:
     """Each leaves late, is counted later still, and is answered in the end; the clock jumps from one to the next."""
     clock, rng = Clock(), random.Random(5)
@@ -146,6 +148,7 @@ def test_what_was_booked_while_the_store_was_another_is_booked_anew(tmp_path: Pa
     assert clock.now - began == pytest.approx(6.0 * (1 + budget.MARGIN), abs=0.02)
 
 
+@LEAVES_A_PIPE
 @pytest.mark.parametrize("kind", ["memory", "sqlite", "redis"])
 def test_a_logged_request_can_be_moved(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     rate = Rate(10, 1000)
