@@ -130,6 +130,7 @@ def test_pyarrow(task: Task) -> None:
 
 
 def test_pandas(task: Task) -> None:
+    pytest.importorskip("pandas", reason="pandas is not installed")
     expected = export(task, file_format="parquet")
     names: dict[str, Any] = {}
     exec(PANDAS, names)
