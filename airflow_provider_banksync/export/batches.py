@@ -37,8 +37,6 @@ class BatchRun(Run):
     #: A later batch is committed already, which has the rows of this one; None where there is none.
     superseded_by: dict[str, Any] | None = None
     superseded_folder: Folder
-    #: This batch's manifest, where it is committed with every account.
-    committed: dict[str, Any] | None = None
 
     def _locked_folder(self) -> Folder:
         return self.base / layout.MANIFESTS
@@ -46,9 +44,10 @@ class BatchRun(Run):
     def _take_up(self) -> None:
         self._cursors: dict[tuple[str, str, str], Receipt] = {}
         before = self.control.read_json(layout.MANIFEST)
-        self._interrupted = bool(self.control.names(""))
+        self._interrupted = self._lock.taken_over or bool(self.control.names(""))
         if before is not None and not before.get("unavailable"):
             self.committed = before
+            self._tidy()
             return
         self._read_receipts()
         self.receipts.update({receipt.owner.key: receipt for receipt in manifest.receipts_of(before)})
@@ -82,7 +81,8 @@ class BatchRun(Run):
         """A family's batches do not go on from those of single workspaces: `refuse_single` sees to that."""
 
     def _open_up(self) -> None:
-        """Nothing that a manifest lists changes, so it stays where it is."""
+        """Nothing that a manifest lists changes, so it stays; but from now on there is something to drop."""
+        self.control.write_json(layout.PREVIOUS, {"by": self._stamp}, self.check)
 
     def forget(self) -> None:
         """Have every account read from its beginning; one that is unavailable now, too, when it is there again."""

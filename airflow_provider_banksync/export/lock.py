@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_banksync.export.layout import LOCK
-from airflow_provider_banksync.export.store import ExportError
+from airflow_provider_banksync.export.store import TEMPORARY, ExportError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +21,8 @@ BEAT = 60.0
 DEAD = 600.0
 #: An object store may let two write at once: the last one has the lock, and each looks again after this time (seconds).
 SETTLE = 1.0
+#: Who takes over waits for `SETTLE`, so who has looked within half of that need not look again.
+FRESH = SETTLE / 2
 _LOOKS = 8
 
 
@@ -47,14 +49,15 @@ class Lock:
         self._token = uuid.uuid4().hex
         self._now = now
         self._sleep = sleep
-        self._beaten = 0.0
+        self._beaten = self._looked = 0.0
+        #: Somebody had it and has not given it back: what he was doing may be half done.
+        self.taken_over = False
 
     def take(self) -> None:
         """Take the lock.
 
         :raises ExportError: another one has it.
         """
-        taken_over = False
         for look in range(_LOOKS):
             if self._folder.create(LOCK, self._body()):
                 break
@@ -63,16 +66,20 @@ class Lock:
                 self._sleep(SETTLE / 5)
             elif found is None or self._may_be_taken_over(found):
                 self._folder.remove(LOCK)
-                taken_over = True
+                self.taken_over = True
             else:
                 raise ExportError(
                     f"{self._folder} is being written by {found['writer']}, seen last at {_when(found['seen'])}. "
                     f"Try again when it has ended; if it was killed, {DEAD / 60:.0f} minutes after that."
                 )
-        if taken_over or not self._folder.local:
+        if self.taken_over or not self._folder.local:
             self._sleep(SETTLE)
         self._beaten = self._now()
         self.check()
+        if self.taken_over:
+            for name in self._folder.names(""):
+                if name.startswith(f"{TEMPORARY}{LOCK}"):
+                    self._folder.remove(name)
 
     def _may_be_taken_over(self, found: dict[str, Any]) -> bool:
         seen = found.get("seen")
@@ -85,13 +92,17 @@ class Lock:
 
         :raises ExportError: another one has taken it.
         """
+        looked = self._now()
+        if 0 <= looked - self._looked < FRESH:
+            return
         found = self._folder.read_json(LOCK)
         if found is None or found.get("token") != self._token:
             other = (found or {}).get("writer", "another one")
             raise ExportError(f"{self._folder} is now being written by {other}: this try leaves it alone.")
-        if self._now() - self._beaten > BEAT:
+        self._looked = looked
+        if looked - self._beaten > BEAT:
             self._folder.write(LOCK, self._body())
-            self._beaten = self._now()
+            self._beaten = looked
 
     def release(self) -> None:
         """Give it back, if it is ours."""

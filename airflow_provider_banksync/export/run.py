@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_banksync.export import layout, manifest
 from airflow_provider_banksync.export.lock import Lock
 from airflow_provider_banksync.export.manifest import File, Manifest, Owner, Receipt, Unavailable
-from airflow_provider_banksync.export.store import TEMPORARY, ExportError, Folder, Sink, told
+from airflow_provider_banksync.export.store import TEMPORARY, ExportError, Folder, told
+from airflow_provider_banksync.export.unit import Unit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
-    from airflow_provider_banksync.export.formats import Format, RowWriter
-    from airflow_provider_banksync.export.rows import Batch
+    from airflow_provider_banksync.export.formats import Format
 
 #: So many small files are read, or removed, at the same time.
 _AT_ONCE = 16
@@ -64,6 +64,9 @@ class Run:
     :param made: the format of the files.
     """
 
+    #: What an earlier try of the same task has written as the last thing before it was killed: nothing is left to do.
+    committed: dict[str, Any] | None = None
+
     def __init__(self, base: Folder, settings: Settings, made: Format) -> None:
         self.base = base
         self.settings = settings
@@ -99,7 +102,12 @@ class Run:
     def _take_up(self) -> None:
         before = self.control.read_json(layout.MANIFEST)
         aside = self.control.read_json(layout.PREVIOUS)
-        self._interrupted = aside is not None or bool(self.control.names(layout.PROGRESS))
+        if before is not None and aside is not None and self._is_ours(before, aside):
+            self.committed = before
+            self._tidy()
+            return
+        left = aside is not None or bool(self.control.names(layout.PROGRESS))
+        self._interrupted = self._lock.taken_over or left
         self._before = before or aside or {}
         self._previous = manifest.receipts_of(self._before)
         known = (aside or {}).get("known")
@@ -108,6 +116,16 @@ class Run:
         self._known.update(path for path in listed if isinstance(path, str) and layout.is_part(path))
         self._read_receipts()
         self._known |= {file.path for receipt in self.receipts.values() for file in receipt.files}
+
+    def _is_ours(self, before: dict[str, Any], aside: dict[str, Any]) -> bool:
+        """Say whether an earlier try was killed when it had written its manifest, and not yet tidied up."""
+        newer = before.get("generated_at") != aside.get("generated_at")
+        return newer and not before.get("unavailable") and aside.get("by") == self._stamp
+
+    def _tidy(self) -> None:
+        """Remove what has served when the manifest is there; last what says that it is not."""
+        self.control.remove_all(layout.PROGRESS)
+        self.control.remove(layout.PREVIOUS)
 
     def _read_receipts(self) -> None:
         """Read what is done; what another run has left, or one with other settings, counts for nothing."""
@@ -164,8 +182,9 @@ class Run:
             list(pool.map(take, sorted({owner.workspace_id for owner in self._owners})))
 
     def _open_up(self) -> None:
-        if self._before or self._known:
-            self.control.write_json(layout.PREVIOUS, {**self._before, "known": sorted(self._known)})
+        # Even where there was nothing before: it says that files here may be of nobody.
+        aside = {**self._before, "known": sorted(self._known), "by": self._stamp}
+        self.control.write_json(layout.PREVIOUS, aside, self.check)
         self.control.remove(layout.MANIFEST)
         for path in self._taken_over:
             self.base.remove(path)
@@ -199,10 +218,9 @@ class Run:
         self.receipts[receipt.owner.key] = receipt
         if not self.settings.resumable:
             return
-        self.check()
         body = json.dumps({**self._stamp, **receipt.dump()}, ensure_ascii=False).encode()
         name = hashlib.sha256("\0".join(receipt.owner.key).encode("utf-8", "surrogatepass")).hexdigest()[:32]
-        self.control.write(f"{layout.PROGRESS}/{name}.json", body)
+        self.control.write(f"{layout.PROGRESS}/{name}.json", body, self.check)
 
     def check(self) -> None:
         """See that nobody else writes here, and say that we do.
@@ -236,12 +254,12 @@ class Run:
             paths = {file.path for file in made.files}
             self._sweep(paths)
             self._remove(self._known - paths)
-            self.check()
             dumped = made.dump("." if self.settings.label is None else "../..")
-            self.control.write_json(layout.MANIFEST, dumped)
-            self.control.remove(layout.PREVIOUS)
-            if not missing:
-                self.control.remove_all(layout.PROGRESS)
+            self.control.write_json(layout.MANIFEST, dumped, self.check)
+            if missing:
+                self.control.remove(layout.PREVIOUS)
+            else:
+                self._tidy()
         return dumped
 
     def _extend(self, made: Manifest) -> None:
@@ -294,75 +312,6 @@ class Run:
     def _remove(self, paths: set[str]) -> None:
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             list(pool.map(self.base.remove, sorted(paths)))
-
-
-class Unit:
-    """The files of one owner, as they are written."""
-
-    def __init__(self, run: Run, owner: Owner) -> None:
-        self._run = run
-        self._owner = owner
-        self._files: list[File] = []
-        self._path = ""
-        self._rows = 0
-        self._sink: Sink | None = None
-        self._writer: RowWriter | None = None
-        self._turn = threading.Lock()
-        self._abandoned = False
-
-    def write(self, batch: Batch) -> None:
-        """Write some rows."""
-        most = self._run.settings.max_rows
-        with self._at_work():
-            while len(batch):
-                now, batch = (batch, batch.split(0)[0]) if most is None else batch.split(most - self._rows)
-                self._open().write(now)
-                self._rows += len(now)
-                if self._rows == most:
-                    self._close()
-
-    def done(self, read_at: str, cursor: str | None = None) -> Receipt:
-        """Say that this was all.
-
-        :param read_at: when it was read, ISO 8601.
-        :param cursor: where an incremental read goes on.
-        """
-        with self._at_work():
-            self._close()
-            receipt = Receipt(self._owner, tuple(self._files), read_at, cursor)
-            self._run.keep(receipt)
-        return receipt
-
-    def abandon(self) -> None:
-        """Leave off: the file that is open goes away, and a thread that still writes opens no other."""
-        with self._turn:
-            self._abandoned = True
-            if self._sink is not None:
-                self._sink.abandon()
-                self._sink = self._writer = None
-
-    @contextmanager
-    def _at_work(self) -> Iterator[None]:
-        with self._turn, told(self._run.base):
-            if self._abandoned:
-                raise ExportError(f"{self._owner}: this try has ended.")
-            yield
-
-    def _open(self) -> RowWriter:
-        if self._writer is None:
-            self._path = self._run.path(self._owner, len(self._files))
-            self._sink = self._run.base.open(self._path)
-            self._writer = self._run.made.writer(self._sink)
-        return self._writer
-
-    def _close(self) -> None:
-        if self._writer is None or self._sink is None:
-            return
-        self._writer.close()
-        digest = self._sink.close()
-        self._files.append(File(self._path, self._rows, self._sink.bytes, digest))
-        self._sink = self._writer = None
-        self._rows = 0
 
 
 def refuse_mixture(base: Folder, beside: Folder, settings: Settings, workspace_id: str) -> None:

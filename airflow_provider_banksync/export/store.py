@@ -10,7 +10,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from airflow.providers.common.compat.sdk import ObjectStoragePath
     from fsspec import AbstractFileSystem
@@ -96,15 +96,23 @@ class Folder:
             return None
         return value if isinstance(value, dict) else None
 
-    def write(self, path: str, body: bytes) -> None:
-        """Write a file whole: it is never seen half written."""
+    def write(self, path: str, body: bytes, check: Callable[[], None] = lambda: None) -> None:
+        """Write a file whole: it is never seen half written.
+
+        :param check: raises where it shall not be; called at the last moment.
+        """
         sink = self.open(path)
-        sink.write(body)
+        try:
+            sink.write(body)
+            check()
+        except BaseException:
+            sink.abandon()
+            raise
         sink.close()
 
-    def write_json(self, path: str, value: Any) -> None:
-        """Write a file of JSON for people to read."""
-        self.write(path, json.dumps(value, ensure_ascii=False, indent=2).encode())
+    def write_json(self, path: str, value: Any, check: Callable[[], None]) -> None:
+        """Write a file of JSON for people to read; see `write`."""
+        self.write(path, json.dumps(value, ensure_ascii=False, indent=2).encode(), check)
 
     def create(self, path: str, body: bytes) -> bool:
         """Write a small file if it is not there; of several who do so at once, one succeeds.

@@ -211,7 +211,7 @@ class Export:
     # --- the work ---
 
     def _write(self, run: Run) -> list[Unavailable]:
-        if isinstance(run, BatchRun) and (run.committed or run.superseded_by):
+        if run.committed is not None or (isinstance(run, BatchRun) and run.superseded_by is not None):
             return []
         if isinstance(run, BatchRun) and self._full_refresh():
             run.forget()
@@ -260,8 +260,8 @@ class Export:
         if isinstance(run, BatchRun) and run.superseded_by is not None and run.committed is None:
             op.log.info("A later batch is there already, which has the rows of this one: nothing to do.")
             manifest, run.control = run.superseded_by, run.superseded_folder
-        elif isinstance(run, BatchRun) and run.committed is not None:
-            op.log.info("This batch is complete already: nothing to do.")
+        elif run.committed is not None:
+            op.log.info("This export is complete already: nothing to do.")
             manifest = run.committed
         else:
             manifest = run.commit(unavailable, _now())
