@@ -155,9 +155,10 @@ class Run:
         """
         self._covers = covers
         self._owners = sorted(owners, key=lambda owner: owner.key)
-        self._workspaces = layout.Names(owner.workspace_id for owner in self._owners)
+        named = [*self._owners, *(receipt.owner for receipt in self._previous)]
+        self._workspaces = layout.Names(owner.workspace_id for owner in named)
         self._stems = layout.Names(
-            one for owner in self._owners for one in (owner.bank_id, owner.account_id) if one is not None
+            one for owner in named for one in (owner.bank_id, owner.account_id) if one is not None
         )
         wanted = {owner.key for owner in self._owners}
         self.receipts = {key: receipt for key, receipt in self.receipts.items() if key in wanted}

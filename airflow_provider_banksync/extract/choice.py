@@ -51,6 +51,11 @@ class Choice:
             )
         return cls(scope, own, **ids, where=where or {})
 
+    def told(self) -> str:
+        """Return what is chosen, the same for the same choice."""
+        ids = (self.workspace_ids, self.bank_ids, self.account_ids)
+        return str([dict(self.where), *(each and sorted(each) for each in ids)])
+
     def covers(self, owner: Owner) -> bool:
         """Tell whether an owner that is not there any more would have been chosen; with `where`, nobody knows."""
         wanted = (

@@ -204,7 +204,7 @@ class Export:
             label=label,
             alone=own is not None,
             max_rows=op.max_rows_per_file,
-            fingerprint=f"{op.escape_formulas} {op.from_date} {op.full_refresh}",
+            fingerprint=f"{op.escape_formulas} {op.from_date} {op.full_refresh} {self._choice.told()}",
             resumable=self._resource in ACCOUNT_DATA,
         )
 

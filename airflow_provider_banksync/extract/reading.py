@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from airflow_provider_banksync.api.messages import Reply, Row
     from airflow_provider_banksync.api.pages import RawPage
     from airflow_provider_banksync.export.manifest import Owner
-    from airflow_provider_banksync.export.run import Run, Unit
+    from airflow_provider_banksync.export.run import Run
+    from airflow_provider_banksync.export.unit import Unit
 
 #: How often (seconds) the log tells how far it is.
 _TELL = 30.0

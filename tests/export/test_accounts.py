@@ -555,6 +555,25 @@ def test_what_a_batch_wrote_that_was_never_committed_is_removed(
     assert len(list(tmp_path.rglob("batch=*T020000*"))) == 0
 
 
+@pytest.mark.parametrize("first", [True, False], ids=["the first", "a later"])
+def test_even_before_it_was_done_with_one_account(
+    banksync_sandbox: BankSyncSandbox, batches: Any, tmp_path: Path, first: bool
+) -> None:
+    if not first:
+        batches()
+    for *_, account in family():
+        for _ in range(25):
+            banksync_sandbox.add_transaction(account["id"], -100, "Tea")
+    banksync_sandbox.faults.add(Fault.status(401), path="/v1/banks/*/accounts/*/transactions", nth=2)
+    with pytest.raises(AirflowFailException, match="401"):
+        batches(concurrency=1, max_rows_per_file=7)
+    banksync_sandbox.faults.clear()
+    assert [path for path in tree(tmp_path) if "Tea" in tree(tmp_path)[path].decode()]
+    batches()
+    teas = [row for rows in exported(tmp_path).values() for row in rows if row["description"] == "Tea"]
+    assert len(teas) == 25 * len(family())
+
+
 def test_a_full_refresh_reads_all_again(batches: Any) -> None:
     first = batches()
     assert batches(full_refresh="true")["rows"] == first["rows"]

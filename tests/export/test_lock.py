@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
-from airflow_provider_banksync.export.lock import BEAT, DEAD, Lock
+from airflow_provider_banksync.export.lock import BEAT, DEAD, FRESH, SETTLE, Lock
 from airflow_provider_banksync.export.store import ExportError, Folder
 
 if TYPE_CHECKING:
@@ -64,6 +64,30 @@ def test_the_next_try_takes_over_and_the_one_before_finds_out(folder: Folder, cl
         before.check()
     before.release()
     after.check()
+
+
+def test_who_has_just_looked_need_not_look_again(folder: Folder, clock: Clock, tmp_path: Path) -> None:
+    first = lock(folder, "one", clock)
+    first.take()
+    (tmp_path / "_lock.json").unlink()
+    clock.sleep(FRESH * 0.9)
+    first.check()
+    clock.sleep(FRESH * 0.2)
+    with pytest.raises(ExportError):
+        first.check()
+    assert FRESH < SETTLE, "who takes over waits longer"
+
+
+@pytest.mark.parametrize("writer", ["one", "two"])
+def test_it_is_known_that_somebody_died(folder: Folder, clock: Clock, tmp_path: Path, writer: str) -> None:
+    first = lock(folder, "one", clock)
+    first.take()
+    (tmp_path / "_tmp-_lock.json.1234").touch()  # he died while he said that he was there
+    clock.sleep(DEAD + 1)
+    second = lock(folder, writer, clock)
+    second.take()
+    assert (first.taken_over, second.taken_over) == (False, True)
+    assert [path.name for path in tmp_path.iterdir()] == ["_lock.json"]
 
 
 def test_one_that_died_is_taken_over_in_time(folder: Folder, clock: Clock) -> None:
