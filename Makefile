@@ -11,13 +11,16 @@ VERBOSE ?=
 ARGS ?=
 # What `make benchmark-waiting` measures ours beside.
 MEASURED_BESIDE := apache-airflow-providers-airbyte==6.2.0
+# And `make benchmark-export`; in an environment without Airflow, as dlt loads Airflow where it finds it.
+EXPORTED_BESIDE := 'dlt[filesystem,parquet]==1.31.0' pandas requests
 
 export VERBOSE
 
 PY := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui test kills lint format types build matrix check benchmark-waiting lock clean
+.PHONY: help setup demo ui test kills lint format types build matrix check benchmark-waiting benchmark-export lock \
+	clean
 
 help: ## print this
 	@echo "make setup && make test, or straight away: make demo"
@@ -70,6 +73,12 @@ benchmark-waiting: ## what waits do to a triggerer, ours and Airbyte's, in an en
 	@$(MAKE) --no-print-directory setup VENV=.venv-benchmark
 	@.venv-benchmark/bin/python -m pip install -qq -c "requirements/airflow-$(AIRFLOW).txt" $(MEASURED_BESIDE)
 	@.venv-benchmark/bin/python benchmarks/waiting.py $(ARGS)
+
+benchmark-export: ## a million transactions to files, beside dlt and a plain script; half an hour, and 2 GB of disk
+	@$(MAKE) --no-print-directory setup VENV=.venv-benchmark
+	@[ -x .venv-benchmark-dlt/bin/python ] || .venv-benchmark/bin/python -m venv .venv-benchmark-dlt
+	@.venv-benchmark-dlt/bin/python -m pip install -qq $(EXPORTED_BESIDE)
+	@.venv-benchmark/bin/python benchmarks/export.py $(ARGS)
 
 lock: ## resolve requirements/ anew, to the newest versions
 	@py=$$(scripts/find-python 3.11 3.12 3.13) && "$$py" scripts/lock.py

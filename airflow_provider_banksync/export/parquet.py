@@ -136,6 +136,9 @@ class ParquetWriter:
         self._group.clear()
         self._rows = self._bytes = 0
         self._writer.write_table(table, row_group_size=_GROUP_ROWS)
+        del table
+        # Arrow would keep what each thread has used once.
+        pa.default_memory_pool().release_unused()
         self._stream.write(self._held.take())
 
 
