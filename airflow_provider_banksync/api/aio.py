@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
 _R = TypeVar("_R")
 _CONNECT_TIMEOUT = 10.0
-_CHUNK = 64 * 1024
+#: A page is half a MB; with aiohttp's own limit, reading would be stopped and begun again several times in each.
+_READ_AHEAD = 1024 * 1024
 #: How many requests, and answers, of a session are worked on in one step of the loop.
 AT_ONCE = 8
 #: These are raised before the request has left, so it did no work.
@@ -214,7 +215,7 @@ class AsyncClient:
                 begun = time.monotonic()
                 await shared.turn()  # of many answers that came at once
                 body = bytearray()
-                async for chunk in answer.content.iter_chunked(_CHUNK):
+                async for chunk in answer.content.iter_any():
                     body += chunk
                     errors.check_body(len(body), request, path)
                     errors.check_time(time.monotonic() - began, config.timeout, request, path)
@@ -266,6 +267,7 @@ def _open_session(config: ClientConfig, context: ssl.SSLContext | bool) -> aioht
         timeout=timeout,
         skip_auto_headers=("Content-Type",),
         cookie_jar=aiohttp.DummyCookieJar(),
+        read_bufsize=_READ_AHEAD,
         max_line_size=_LONGEST_LINE,
         max_field_size=_LONGEST_LINE,
     )
