@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_banksync.export import layout, manifest
 from airflow_provider_banksync.export.lock import Lock
-from airflow_provider_banksync.export.manifest import File, Manifest, Owner, Receipt, Unavailable
+from airflow_provider_banksync.export.manifest import Manifest, Owner, Receipt, Unavailable
 from airflow_provider_banksync.export.store import TEMPORARY, ExportError, Folder, told
 from airflow_provider_banksync.export.unit import Unit
 

@@ -67,7 +67,7 @@ class Unit:
     def _in_turn(self) -> Iterator[None]:
         with self._turn, told(self._run.base):
             if self._given_up:
-                raise ExportError(f"{self._owner}: given up.")
+                raise ExportError(f"{self._owner}: given up, as this try has ended.")
             yield
 
     def _open(self) -> RowWriter:
