@@ -38,10 +38,20 @@ PAIRS = (
     ("3.3", "3.13"),
 )
 
-#: The demo is for the newest Airflow, where `make test` runs it. The API core, the sandbox and its contract know
-#: nothing of Airflow (tests/api/test_pure.py): theirs run at the lowest bounds, and on every Python of the newest.
+#: The demo is for the newest Airflow, where `make test` runs it. The API core, the sandbox and its contract, and the
+#: formats of files, know nothing of Airflow (tests/api/test_pure.py): theirs run at the lowest bounds, and on every
+#: Python of the newest.
 LEFT_OUT = ("tests/demo",)
-LEFT_OUT_MOSTLY = ("tests/api", "tests/contract", "tests/sandbox")
+LEFT_OUT_MOSTLY = (
+    "tests/api",
+    "tests/contract",
+    "tests/sandbox",
+    "tests/export/test_formats.py",
+    "tests/export/test_formats_csv.py",
+    "tests/export/test_formats_parquet.py",
+    "tests/export/test_readers.py",
+    "tests/export/test_reconciliation.py",
+)
 
 #: So many pairs run side by side: their tests wait for clocks and sockets more than they compute.
 LANES = 2
