@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from airflow_provider_banksync.api.config import ClientConfig
-from airflow_provider_banksync.export import listing
-from airflow_provider_banksync.hooks import listings
 from airflow_provider_banksync.hooks.banksync import BankSyncHook
 from airflow_provider_banksync.sandbox import BankSyncSandbox
 from demo.console import Console
 from demo.family import RESOURCES, BankSync, Family
+from tests.export.harness import Task
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,16 +56,8 @@ def export(sandbox: BankSyncSandbox, tmp_path: Path, monkeypatch: pytest.MonkeyP
     config = ClientConfig.from_connection(
         conn_id="sandbox", host=sandbox.url, port=None, schema=None, password=sandbox.api_key, extra=None
     )
-    hook = BankSyncHook()
     # Airflow 3.0 gives a connection to nobody but a running task
-    monkeypatch.setattr(hook, "get_config", lambda: config)
+    monkeypatch.setattr(BankSyncHook, "get_config", lambda _: config)
     for resource in RESOURCES:
-        rows = (
-            (listing.Owner(row["workspaceId"], (row["portal"] or {}).get("name")), row)
-            for row in listings.fetch(hook, resource, "family")
-        )
-        listing.write(
-            folder / f"resource={resource}", rows, description={"resource": resource}, generated_at="now"
-        )
-    hook.close()
+        Task(folder).run(resource=resource)
     return folder
