@@ -46,7 +46,7 @@ ui: setup ## the same, with Airflow's web UI to click through
 test: setup ## every test, on the newest Airflow
 	@"$(PY)" -m pytest $(ARGS)
 
-kills: setup ## kill a real Airflow's workers more than 50 times, its triggerer amid 100 waits; a few minutes
+kills: setup ## kill a real Airflow's workers, and exports, more than 50 times, its triggerer amid 100 waits; minutes
 	@BANKSYNC_KILLS=50 BANKSYNC_WAITS=100 "$(PY)" -m pytest tests/kill $(ARGS)
 
 lint: setup ## ruff: rules and format

@@ -30,7 +30,7 @@ MONTH = {"from_date": "2026-02-01", "to_date": "2026-02-28"}
 PAIRS = ["client", "Client", "CLIENT", "cl\u0456ent", "client.", "client ", "co\u0301", "c\xf3"]
 
 
-class Caseless(MemoryFileSystem):
+class Caseless(MemoryFileSystem):  # type: ignore[misc,unused-ignore]
     """A file system like those of macOS and Windows: names that differ in case alone are one."""
 
     store: ClassVar[dict[str, Any]] = {}
@@ -128,7 +128,7 @@ def test_one_that_comes_later_does_not_touch_who_was_there(folder: Folder) -> No
 def test_the_operator_with_such_ids(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    odd = {
+    odd: dict[tuple[object, ...], str] = {
         ("workspace", 0): "Client-One",
         ("workspace", 1): "cLIENT-oNE",
         ("workspace", 2): "../../client\\one",
@@ -140,7 +140,7 @@ def test_the_operator_with_such_ids(
     def made_odd(self: Seed, *path: object) -> str:
         found = made(self, *path)
         if path[0] != "account":
-            return odd.get(path, found)  # type: ignore[call-overload]
+            return odd.get(path, found)
         # Brothers differ in case alone, or in what no name may have.
         shape = [str.lower, str.upper, "{}: \u0430".format, ("{}" + "x" * 200).format]
         return shape[int(str(path[2])) % len(shape)](made(self, "account", path[1]))

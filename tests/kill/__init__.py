@@ -1,1 +1,1 @@
-"""Kills workers and triggerers of a real Airflow; ``make kills`` does it often."""
+"""Kills workers and triggerers of a real Airflow, and exports to files; ``make kills`` does it often."""

@@ -93,6 +93,7 @@ def test_two_tasks_take_over_from_a_dead_one_at_once(
     [
         "open .*/_tmp-part-",
         "rename .*/part-.*-00001",
+        "mkdir .*/_progress",
         "open .*/_progress/_tmp-",
         "rename .*/_progress/",
         "open .*/_tmp-_manifest.json",
