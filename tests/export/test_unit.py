@@ -11,7 +11,7 @@ from airflow_provider_banksync.export.formats import open_format
 from airflow_provider_banksync.export.manifest import Owner
 from airflow_provider_banksync.export.rows import Batch
 from airflow_provider_banksync.export.run import Run, Settings
-from airflow_provider_banksync.export.store import Folder
+from airflow_provider_banksync.export.store import ExportError, Folder
 from tests.export.harness import tree
 
 if TYPE_CHECKING:
@@ -45,4 +45,17 @@ def test_what_was_written_before_the_first_receipt_is_removed_by_the_next(run: R
     again.unit(OWNER).done("2026-03-03T00:00:00+00:00")
     again.commit([], "2026-03-03T00:00:00+00:00")
     again.end()
+    assert set(tree(tmp_path)) == {"_manifest.json"}
+
+
+def test_who_was_overtaken_leaves_no_receipt(run: Run, tmp_path: Path) -> None:
+    late = run.unit(OWNER)
+    again = Run(run.base, run.settings, run.made)
+    again.begin()
+    again.plan([OWNER])
+    again.unit(OWNER).done("2026-03-03T00:00:00+00:00")
+    again.commit([], "2026-03-03T00:00:00+00:00")
+    again.end()
+    with pytest.raises(ExportError, match="now being written by another one"):
+        late.done("2026-03-02T00:00:00+00:00")
     assert set(tree(tmp_path)) == {"_manifest.json"}

@@ -204,7 +204,7 @@ def plain(folder: Path) -> dict[str, Any]:
     """Return every file below a folder; manifests without the times at which things were done."""
     found: dict[str, Any] = dict(tree(folder))
     for path, body in found.items():
-        if path.endswith("_manifest.json"):
+        if path.endswith("/_manifest.json"):
             manifest = json.loads(body)
             assert manifest.pop("generated_at")
             for account in (*manifest.get("accounts", []), *manifest.get("carried", [])):
