@@ -214,13 +214,15 @@ class AsyncClient:
             ) as answer:
                 begun = time.monotonic()
                 await shared.turn()  # of many answers that came at once
-                body = bytearray()
+                chunks: list[bytes] = []
+                size = 0
                 async for chunk in answer.content.iter_any():
-                    body += chunk
-                    errors.check_body(len(body), request, path)
+                    chunks.append(chunk)
+                    size += len(chunk)
+                    errors.check_body(size, request, path)
                     errors.check_time(time.monotonic() - began, config.timeout, request, path)
                 headers_in = {name.lower(): value for name, value in answer.headers.items()}
-                return Response(answer.status, headers_in, bytes(body), begun)
+                return Response(answer.status, headers_in, b"".join(chunks), begun)
         except BankSyncError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever the library raises; a cancellation is none of these

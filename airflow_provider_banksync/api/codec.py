@@ -114,6 +114,7 @@ def parse_instant(text: object) -> float | None:
         return None
 
 
+@functools.lru_cache(maxsize=64)  # each answer has one, and many have the same
 def parse_http_date(text: str | None) -> float | None:
     """Seconds since the epoch of an HTTP date (RFC 9110, 5.6.7); None when it is not one."""
     try:

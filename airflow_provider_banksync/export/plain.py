@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import date
 from functools import cache
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from airflow_provider_banksync.export import values
 from airflow_provider_banksync.export.schema import Kind
 from airflow_provider_banksync.export.values import Unfit
 
@@ -28,6 +28,7 @@ _READ: dict[Kind, Any] = {
 #: What is written with so few characters has no more than the twenty digits before the point, and the eighteen behind
 #: it, that a column holds. Of more Arrow makes, without a word, another number.
 _LONGEST_NUMBER = 20
+_FIRST_DAY = (date.min - date(1970, 1, 1)).days
 
 
 def arrays(raw: Sequence[bytes], columns: Columns, types: dict[Kind, pa.DataType]) -> list[pa.Array] | None:
@@ -38,8 +39,9 @@ def arrays(raw: Sequence[bytes], columns: Columns, types: dict[Kind, pa.DataType
     if not _are_quick(columns):
         return None
     try:
-        rows = _decoder(columns).decode(b"[" + b",".join(raw) + b"]")
-        return [_MAKE[kind](list(map(attrgetter(name), rows)), types[kind]) for name, kind in columns]
+        rows = _decoder(columns).decode_lines(b"\n".join(raw))
+        sent = zip(*map(msgspec.structs.astuple, rows), strict=True)
+        return [_MAKE[kind](each, types[kind]) for each, (_, kind) in zip(sent, columns, strict=True)]
     except (msgspec.MsgspecError, pa.ArrowException, ValueError, RecursionError, Unfit):
         return None
 
@@ -50,40 +52,44 @@ def _are_quick(columns: Columns) -> bool:
 
 
 @cache
-def _decoder(columns: Columns) -> msgspec.json.Decoder[list[Any]]:
-    row = msgspec.defstruct(
-        "Row", [(name, _READ[kind], None) for name, kind in columns], forbid_unknown_fields=True, gc=False
-    )
+def _decoder(columns: Columns) -> msgspec.json.Decoder[Any]:
+    fields = [(name, _READ[kind], None) for name, kind in columns]
     # A number with a fraction becomes the bytes that were sent, which no text is.
-    return msgspec.json.Decoder(list[row], float_hook=str.encode)  # type: ignore[valid-type]
+    return msgspec.json.Decoder(
+        msgspec.defstruct("Row", fields, forbid_unknown_fields=True, gc=False), float_hook=str.encode
+    )
 
 
-def _as_they_are(sent: list[Any], held: pa.DataType) -> pa.Array:
+def _as_they_are(sent: Sequence[Any], held: pa.DataType) -> pa.Array:
     return pa.array(sent, held)
 
 
-def _days(sent: list[str | None], held: pa.DataType) -> pa.Array:
-    for each in set(sent):
-        if each is not None:
-            values.day(each)
-    return pa.array(sent, pa.string()).cast(held)
+def _days(sent: Sequence[str | None], held: pa.DataType) -> pa.Array:
+    days = pa.array(sent, pa.string()).cast(held)
+    # Arrow knows of a year 0.
+    if (pc.min(days.view(pa.int32())).as_py() or 0) < _FIRST_DAY:
+        raise Unfit
+    return days
 
 
-def _numbers(sent: list[Any], held: pa.DataType) -> pa.Array:
+def _numbers(sent: Sequence[Any], held: pa.DataType) -> pa.Array:
     kinds = set(map(type, sent))
     if not kinds <= {bytes, int, type(None)}:
         raise Unfit
     if int in kinds:
         sent = [b"%d" % each if type(each) is int else each for each in sent]
-    there = list(filter(None, sent))
-    digits = b"".join(there)
+    numbers = pa.array(sent, pa.string())
+    longest = pc.max(pc.binary_length(numbers)).as_py()
+    if longest is None:
+        return pa.nulls(len(sent), held)
+    digits = numbers.buffers()[2].to_pybytes()
     # Some exponents end the process.
-    if max(map(len, there), default=0) > _LONGEST_NUMBER or b"e" in digits or b"E" in digits:
+    if longest > _LONGEST_NUMBER or b"e" in digits or b"E" in digits:
         raise Unfit
-    return pa.array(sent, pa.string()).cast(held)
+    return numbers.cast(held)
 
 
-_MAKE: dict[Kind, Callable[[list[Any], pa.DataType], pa.Array]] = {
+_MAKE: dict[Kind, Callable[[Sequence[Any], pa.DataType], pa.Array]] = {
     Kind.TEXT: _as_they_are,
     Kind.DAY: _days,
     Kind.NUMBER: _numbers,
