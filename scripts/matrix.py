@@ -54,7 +54,7 @@ LEFT_OUT_MOSTLY = (
 )
 
 #: So many pairs run side by side: their tests wait for clocks and sockets more than they compute.
-LANES = 2
+LANES = 3
 
 #: pytest says so when it collected nothing.
 NO_TESTS = 5
