@@ -201,11 +201,11 @@ def test_restarted_triggerers(world: World, capsys: pytest.CaptureFixture[str]) 
         lambda: airflow.states("waits", run_id).get("deferred") == everybody, 60 + 5 * everybody, "all wait"
     )
     time.sleep(3)
-    looks = looked(sandbox)
     airflow.restart("triggerer", signal.SIGKILL)
+    looks = looked(sandbox)  # not before: the old one may look until it has ended
     wait_until(lambda: all_looked_again(sandbox, looks, everybody), 120, "all wait in the new triggerer")
-    looks = looked(sandbox)
     airflow.restart("triggerer", signal.SIGTERM)
+    looks = looked(sandbox)
     wait_until(lambda: all_looked_again(sandbox, looks, everybody), 120, "all wait in the third triggerer")
     assert {job["status"] for job in sandbox.jobs} <= set(ACTIVE), "a restart cancels nothing"
 
