@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
+from airflow_provider_banksync.compat import AIRFLOW
 from airflow_provider_banksync.export import lock, store
 from airflow_provider_banksync.export.formats import open_format
 from airflow_provider_banksync.export.lock import Lock
@@ -303,6 +304,9 @@ def test_a_connection_in_the_url(on_s3: Store, bucket: str, banksync_sandbox: Ba
     assert on_s3.manifest(summary)["rows"] == summary["rows"] > 0
 
 
+@pytest.mark.skipif(
+    AIRFLOW == (3, 0), reason="the dag.test() of Airflow 3.0 takes the outlets of a new DAG for inactive"
+)
 def test_by_a_real_airflow(
     on_s3: Store, s3: S3, banksync_sandbox: BankSyncSandbox, airflow_db: None, tmp_path: Path
 ) -> None:
