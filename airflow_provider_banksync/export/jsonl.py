@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-import msgspec
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from airflow_provider_banksync.export.compression import Sink
     from airflow_provider_banksync.export.rows import Batch
-
-EXTENSION = "jsonl"
-
-
-def encode(rows: Iterable[dict[str, Any]]) -> bytes:
-    """Encode rows, one to a line, UTF-8; a `Decimal` becomes a number with all its digits."""
-    return msgspec.json.Encoder(decimal_format="number").encode_lines(rows)
 
 
 class JsonlWriter:
