@@ -367,7 +367,7 @@ def test_a_fault_that_makes_no_sense_is_refused(make, complaint):
         ({"when": "during"}, 'when must be "before" or "after"'),
         ({"fault": Fault.gzip(), "when": "before"}, 'gzip can only happen when="after"'),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "-".join(value),
 )
 def test_a_rule_that_makes_no_sense_is_refused(family, rule, complaint):
     with pytest.raises(SandboxError, match=complaint):
