@@ -54,8 +54,9 @@ LEFT_OUT_MOSTLY = (
     "tests/export/test_reconciliation.py",
 )
 
-#: So many pairs run side by side: their tests wait for clocks and sockets more than they compute.
+#: So many pairs run side by side, and so many tests of each: they wait for clocks and sockets more than they compute.
 LANES = 3
+WORKERS = 2
 
 #: pytest says so when it collected nothing.
 NO_TESTS = 5
@@ -150,6 +151,10 @@ def run_tests(venv: Venv, left_out: tuple[str, ...]) -> tuple[int, str]:
                 str(venv.python),
                 "-m",
                 "pytest",
+                "-n",
+                str(WORKERS),
+                "--dist",
+                "worksteal",
                 "-m",
                 "not slow",
                 "--tb=short",

@@ -37,6 +37,13 @@ def belonging_to(folder: Path) -> list[int]:
     return found
 
 
+def wait_until_this_many_belong_to(folder: Path, number: int, timeout: float) -> None:
+    deadline = time.monotonic() + timeout
+    while len(belonging_to(folder)) < number and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert len(belonging_to(folder)) >= number
+
+
 def wait_until_none_belongs_to(folder: Path, timeout: float) -> None:
     deadline = time.monotonic() + timeout
     while belonging_to(folder) and time.monotonic() < deadline:
@@ -112,8 +119,7 @@ def test_nothing_of_it_outlives_it(output: Path, number: signal.Signals) -> None
         assert demo.stdout is not None
         before = list(itertools.takewhile(lambda line: "components" not in line, demo.stdout))
         assert demo.poll() is None, "".join(before)
-        time.sleep(4)  # all four components are busy starting, and starting processes of their own
-        assert len(belonging_to(output)) >= 4
+        wait_until_this_many_belong_to(output, 4, timeout=60)  # busy starting, and starting processes of their own
         demo.send_signal(number)
         text, _ = demo.communicate(timeout=60)
     if number == signal.SIGKILL:

@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
     from tests.export.object_stores import Store
 
-# At a time of its own: what the sandbox makes up arrives and settles at any hour of a day, but not in this one's minute.
-pytestmark = pytest.mark.banksync_sandbox(portals=3, time_scale=0, now=datetime(2026, 3, 3, tzinfo=timezone.utc))
+# At a time of its own: what the sandbox makes up comes and settles at any hour of a day, but not in this minute.
+pytestmark = pytest.mark.banksync_sandbox(
+    portals=3, time_scale=0, now=datetime(2026, 3, 3, tzinfo=timezone.utc)
+)
 
 PAGE = (ROOT / "docs" / "reading-exports.md").read_text(encoding="utf-8")
 SECTION = re.compile(r"^## (.+?)\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
