@@ -22,8 +22,8 @@ export VERBOSE
 PY := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui test kills lint format types build matrix check benchmark-waiting benchmark-export lock \
-	clean
+.PHONY: help setup demo ui test kills lint format types build matrix check benchmark-waiting benchmark-export \
+	benchmark-budget lock clean
 
 help: ## print this
 	@echo "make setup && make test, or straight away: make demo"
@@ -82,6 +82,10 @@ benchmark-export: ## a million transactions to files, beside dlt and a plain scr
 	@[ -x .venv-benchmark-dlt/bin/python ] || .venv-benchmark/bin/python -m venv .venv-benchmark-dlt
 	@.venv-benchmark-dlt/bin/python -m pip install -qq $(EXPORTED_BESIDE)
 	@.venv-benchmark/bin/python benchmarks/export.py $(ARGS)
+
+benchmark-budget: ## how much of a key's requests an export uses, beside a script that obeys 429s: ten minutes
+	@$(MAKE) --no-print-directory setup VENV=.venv-benchmark
+	@.venv-benchmark/bin/python benchmarks/budget.py $(ARGS)
 
 lock: ## resolve requirements/ anew, to the newest versions
 	@py=$$(scripts/find-python 3.11 3.12 3.13) && "$$py" scripts/lock.py

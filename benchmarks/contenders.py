@@ -30,6 +30,7 @@ class Task:
     """What is to be done.
 
     :param accounts: read only these; None: all of the family.
+    :param limit: requests that the key may send in a minute.
     """
 
     url: str
@@ -39,6 +40,7 @@ class Task:
     file_format: str
     folder: str
     accounts: list[str] | None = None
+    limit: int = 100_000
 
 
 @dataclass
@@ -56,9 +58,11 @@ class Took:
 
 def _session(task: Task) -> requests.Session:
     import requests
+    from requests.adapters import HTTPAdapter, Retry
 
     session = requests.Session()
     session.headers.update({"X-API-Key": task.key, "User-Agent": "export-benchmark/1.0"})
+    session.mount("http://", HTTPAdapter(max_retries=Retry(9, status_forcelist=[429])))  # minds Retry-After
     return session
 
 
@@ -196,7 +200,7 @@ def operator(task: Task) -> Work:
     """Let our operator do it, in a process that has loaded what a task process of Airflow has."""
     from types import SimpleNamespace
 
-    extra = {"rate_limit_per_minute": 100_000}
+    extra = {"rate_limit_per_minute": task.limit}
     connection = {"conn_type": "banksync", "host": task.url, "password": task.key, "extra": extra}
     os.environ["AIRFLOW_CONN_BANKSYNC_DEFAULT"] = json.dumps(connection)
     import airflow.sdk.execution_time.task_runner

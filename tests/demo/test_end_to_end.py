@@ -119,7 +119,9 @@ def test_nothing_of_it_outlives_it(output: Path, number: signal.Signals) -> None
         assert demo.stdout is not None
         before = list(itertools.takewhile(lambda line: "components" not in line, demo.stdout))
         assert demo.poll() is None, "".join(before)
-        wait_until_this_many_belong_to(output, 4, timeout=60)  # busy starting, and starting processes of their own
+        wait_until_this_many_belong_to(
+            output, 4, timeout=60
+        )  # busy starting, and starting processes of their own
         demo.send_signal(number)
         text, _ = demo.communicate(timeout=60)
     if number == signal.SIGKILL:
