@@ -94,14 +94,20 @@ async def _parts(client: AsyncClient, resource: str, choice: Choice) -> list[_Pa
         banks = (await client.send(endpoints.list_banks(choice.scope))).value
         refuse_unknown("bank_ids", choice.bank_ids, {bank["id"] for bank in banks})
         wanted = [bank for bank in banks if choice.bank_ids is None or bank["id"] in choice.bank_ids]
-        return [_part(bank, choice, "bank", endpoints.list_accounts) for bank in wanted]
+        return [
+            _part(bank, choice, "bank", endpoints.list_accounts)
+            for bank in wanted
+            if _is_chosen(bank, choice)
+        ]
     if resource == "jobs":
         if family and client.config.internal:
             return [_Part(endpoints.list_all_jobs("family"))]
         feeds = (await client.send(endpoints.list_feeds(choice.scope))).value
-        return [_part(feed, choice, "feed", endpoints.list_jobs) for feed in feeds]
+        return [
+            _part(feed, choice, "feed", endpoints.list_jobs) for feed in feeds if _is_chosen(feed, choice)
+        ]
     if resource == "enrichments" and family:
-        return await _family_enrichments(client)
+        return await _family_enrichments(client, choice)
     calls: dict[str, Any] = {
         "banks": endpoints.list_banks,
         "feeds": endpoints.list_feeds,
@@ -109,6 +115,10 @@ async def _parts(client: AsyncClient, resource: str, choice: Choice) -> list[_Pa
     }
     call = calls[resource](choice.scope) if resource in calls else endpoints.list_enrichments()
     return [_Part(call)]
+
+
+def _is_chosen(row: Row, choice: Choice) -> bool:
+    return choice.workspace_ids is None or row["workspaceId"] in choice.workspace_ids
 
 
 def _part(row: Row, choice: Choice, kind: str, call: Any) -> _Part:
@@ -121,7 +131,7 @@ def _part(row: Row, choice: Choice, kind: str, call: Any) -> _Part:
     return _Part(call(row["id"], workspace_id=owner.workspace_id), marks, owner, what)
 
 
-async def _family_enrichments(client: AsyncClient) -> list[_Part]:
+async def _family_enrichments(client: AsyncClient, choice: Choice) -> list[_Part]:
     # Refuses, in BankSync's words, a portal and a key that may not see the family.
     await client.send(endpoints.list_integrations("family"))
     parent = client.config.workspace_id or (await client.send(endpoints.whoami())).value["workspaceId"]
@@ -137,4 +147,5 @@ async def _family_enrichments(client: AsyncClient) -> list[_Part]:
             "enrichments",
         )
         for mark in marks
+        if _is_chosen(mark, choice)
     ]

@@ -219,6 +219,17 @@ def test_a_portal_that_may_not_be_read_costs_only_itself(
     assert rows_of(tmp_path) == before
 
 
+@pytest.mark.parametrize("resource", ["accounts", "jobs", "enrichments"])
+def test_one_client_has_no_trouble_with_another_ones(
+    banksync_sandbox: BankSyncSandbox, task: Task, resource: str
+) -> None:
+    (wanted, _), (other, _), *_ = banksync_sandbox.portals
+    for path in ("/v1/banks/*/accounts", "/v1/feeds/*/jobs", "/v1/enrichments"):
+        rule = banksync_sandbox.faults.add(Fault.status(403), path=path, workspace_id=other)
+        summary = task.run(resource=resource, workspace_ids=[wanted])
+        assert (summary["workspaces"], summary["unavailable"], rule.hits) == (1, [], 0)
+
+
 def test_a_folder_with_brackets_in_its_name(banksync_sandbox: BankSyncSandbox, tmp_path: Path) -> None:
     folder = tmp_path / "la[k]e *"
     task = Task(str(folder), arguments={"resource": "banks"})
