@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_banksync.export import layout, manifest
 from airflow_provider_banksync.export.run import Run
+from airflow_provider_banksync.export.store import TEMPORARY, ExportError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
-    from airflow_provider_banksync.export.manifest import Manifest, Owner, Receipt
+    from airflow_provider_banksync.export.manifest import Manifest, Owner, Receipt, Unavailable
     from airflow_provider_banksync.export.store import Folder
-
-_BATCH = "batch="
 
 
 def label_of(moment: str) -> str:
@@ -25,11 +24,13 @@ def label_of(moment: str) -> str:
 
     :param moment: UTC, as ``20261121T060000Z``.
     """
-    return f"{_BATCH}{moment}"
+    return f"{layout.BATCH}{moment}"
 
 
 class BatchRun(Run):
     """One batch. What is committed never changes; a further try adds those accounts that were unavailable.
+
+    Another task of the same DAG run, with another choice, adds the accounts of its own.
 
     ``settings.label`` must be one of `label_of`.
     """
@@ -43,50 +44,117 @@ class BatchRun(Run):
 
     def _take_up(self) -> None:
         self._cursors: dict[tuple[str, str, str], Receipt] = {}
-        before = self.control.read_json(layout.MANIFEST)
-        self._interrupted = self._lock.taken_over or bool(self.control.names(""))
-        if before is not None and not before.get("unavailable"):
+        self._forgetful = False
+        before = self._manifest(str(self.settings.label))
+        self._choices: list[str] = [] if before is None else before["choices"]
+        left = layout.PREVIOUS in self.control.names("") if before else bool(self.control.names(""))
+        self._interrupted = self._lock.taken_over or left
+        if before is not None and not before["unavailable"] and self.settings.choice in self._choices:
             self.committed = before
             self._tidy()
             return
         self._read_receipts()
-        self.receipts.update({receipt.owner.key: receipt for receipt in manifest.receipts_of(before)})
+        self._previous = manifest.receipts_of(before)
+        self._unavailable = manifest.unavailable_of(before)
+        self._look_around()
+        if self.superseded_by is not None and before is not None:
+            # What was unavailable then has come with a later batch.
+            self.committed = before
+
+    def _manifest(self, label: str) -> dict[str, Any] | None:
+        """Return the manifest of a batch; None where there is none, or none to go on from."""
+        found = self.base.read_json(f"{layout.MANIFESTS}/{label}/{layout.MANIFEST}")
+        whole = found is not None and manifest.is_whole(found) and isinstance(found.get("choices"), list)
+        return found if whole else None
+
+    def _look_around(self) -> None:
+        """Find the batch to go on from, or one that has overtaken this one; remove what others left half done."""
         ours = str(self.settings.label)
-        for label in reversed(self.base.names(layout.MANIFESTS)):
-            if not label.startswith(_BATCH) or label == ours:
-                continue
-            found = self.base.read_json(f"{layout.MANIFESTS}/{label}/{layout.MANIFEST}")
+        for label in reversed([label for label in layout.batches(self.base) if label != ours]):
+            found = self._manifest(label)
             if found is None:
                 self._drop(label)
             elif label > ours:
                 self.superseded_by, self.superseded_folder = found, self.base / f"{layout.MANIFESTS}/{label}"
             else:
+                self._restore(label, found)
                 self._cursors = _cursors_of(found)
-                break
-        if self.superseded_by is not None and before is not None:
-            # What was unavailable then has come with a later batch.
-            self.committed = before
+                return
+        if self.superseded_by is None and not self.settings.alone:
+            self._refuse_single()
+
+    def _folders(self, label: str) -> list[str]:
+        """Return the folders in which a batch may have files."""
+        if self.settings.alone:
+            return [label]
+        return [f"{folder}/{label}" for folder in self._workspace_folders()]
+
+    def _workspace_folders(self) -> list[str]:
+        return [name for name in self.base.names("") if name.startswith(layout.workspace_folder(""))]
 
     def _drop(self, label: str) -> None:
         """Remove what a batch has written that was never committed: this one reads it again."""
-        if self.settings.alone:
-            self.base.remove_all(label)
-        else:
-            for folder in self.base.names(""):
-                if folder.startswith(layout.workspace_folder("")):
-                    self.base.remove_all(f"{folder}/{label}")
+        for folder in self._folders(label):
+            self.base.remove_all(folder)
         self.base.remove_all(f"{layout.MANIFESTS}/{label}")
 
+    def _restore(self, label: str, found: dict[str, Any]) -> None:
+        """Remove what a further try has added to a committed batch before it was killed: this one reads it again."""
+        control = self.base / f"{layout.MANIFESTS}/{label}"
+        if control.read(layout.PREVIOUS) is None:
+            return
+        self._keep_only(label, manifest.paths_of(found))
+        control.remove_all(layout.PROGRESS)
+        control.remove(layout.PREVIOUS)
+
+    def _keep_only(self, label: str, paths: set[str]) -> None:
+        """Remove those files of a batch that are not listed."""
+        for folder in self._folders(label):
+            for name in self.base.names(folder):
+                if name.startswith(("part-", TEMPORARY)) and f"{folder}/{name}" not in paths:
+                    self.base.remove(f"{folder}/{name}")
+
+    def _sweep_parts(self, paths: set[str]) -> None:
+        # Also what another task has left, whose accounts are not chosen here.
+        self._keep_only(str(self.settings.label), paths)
+
+    def _refuse_single(self) -> None:
+        """See that the family's first batch does not bring again what batches of single workspaces have."""
+        for folder in self._workspace_folders():
+            if layout.batches(self.base / folder):
+                raise ExportError(
+                    f"destination {self.base / folder} holds batches of this workspace alone, whose rows would come "
+                    "again: give another destination, or scope='self'.",
+                    permanent=True,
+                )
+
+    def plan(
+        self,
+        owners: Iterable[Owner],
+        covers: Callable[[Owner], bool] = lambda _: True,
+        unlisted: Iterable[Unavailable] = (),
+    ) -> None:
+        """See `Run.plan`; what is committed of this batch stays, whoever is chosen."""
+        super().plan(owners, covers, unlisted)
+        self.receipts.update({receipt.owner.key: receipt for receipt in self._previous})
+        if self._forgetful:
+            wanted = {owner.key for owner in self._owners}
+            self._cursors = {
+                key: receipt
+                for key, receipt in self._cursors.items()
+                if key not in wanted and not covers(receipt.owner)
+            }
+
     def _take_over(self) -> None:
-        """A family's batches do not go on from those of single workspaces: `refuse_single` sees to that."""
+        """A family's batches do not go on from those of single workspaces: `_refuse_single` sees to that."""
 
     def _open_up(self) -> None:
         """Nothing that a manifest lists changes, so it stays; but from now on there is something to drop."""
         self.control.write_json(layout.PREVIOUS, {"by": self._stamp}, self.check)
 
     def forget(self) -> None:
-        """Have every account read from its beginning; one that is unavailable now, too, when it is there again."""
-        self._cursors = {}
+        """Have each chosen account read from its beginning; one that is unavailable now, when it is there again."""
+        self._forgetful = True
 
     def cursor(self, owner: Owner) -> str | None:
         """Return where to go on; None where the account was never read."""
@@ -94,6 +162,7 @@ class BatchRun(Run):
         return None if receipt is None else receipt.cursor
 
     def _extend(self, made: Manifest) -> None:
+        made.choices = sorted({*self._choices, self.settings.choice})
         read = {receipt.owner.key for receipt in made.receipts}
         made.carried = [receipt for key, receipt in self._cursors.items() if key not in read]
 

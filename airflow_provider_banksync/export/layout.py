@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from airflow_provider_banksync.export.store import Folder
+
 MANIFEST = "_manifest.json"
 #: The manifest that was there before, kept while files change: it knows what is to be removed.
 PREVIOUS = "_previous_manifest.json"
 MANIFESTS = "_manifests"
 PROGRESS = "_progress"
 LOCK = "_lock.json"
+BATCH = "batch="
 _LONGEST = 80
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
 #: What a path of a part may look like, in a manifest that may have been changed by others.
@@ -80,3 +83,13 @@ def part(stem: str, number: int, extension: str) -> str:
 def is_part(path: str) -> bool:
     """Tell whether a path, relative to the resource's or the workspace's folder, can be one of our files."""
     return _PART.fullmatch(path) is not None and ".." not in path
+
+
+def is_batch(label: str | None) -> bool:
+    """Tell whether a label is that of a batch, and not of a window."""
+    return label is not None and label.startswith(BATCH)
+
+
+def batches(folder: Folder) -> list[str]:
+    """Return the labels of the batches that there are in the folder of an export, the oldest first."""
+    return [label for label in folder.names(MANIFESTS) if is_batch(label)]

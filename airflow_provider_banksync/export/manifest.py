@@ -121,6 +121,7 @@ class Manifest:
     :param receipts: what is complete.
     :param kept: of those, what an earlier run has read and this one could not.
     :param carried: cursors of accounts that were not read this time, from the batch before.
+    :param choices: of a batch, whose data it has: `Settings.choice` of each task that has added to it.
     """
 
     head: dict[str, Any]
@@ -129,6 +130,7 @@ class Manifest:
     generated_at: str
     kept: set[tuple[str, str, str]] = field(default_factory=set)
     carried: list[Receipt] = field(default_factory=list)
+    choices: list[str] = field(default_factory=list)
 
     @property
     def files(self) -> list[File]:
@@ -161,6 +163,8 @@ class Manifest:
         accounts = [receipt for receipt in receipts if receipt.owner.account_id is not None]
         if accounts:
             dumped["accounts"] = [self._account(receipt) for receipt in accounts]
+        if self.choices:
+            dumped["choices"] = self.choices
         if self.carried:
             dumped["carried"] = [
                 {**receipt.owner.described(), "read_at": receipt.read_at, "cursor": receipt.cursor}
@@ -183,20 +187,53 @@ class Manifest:
 
 def receipts_of(dumped: dict[str, Any] | None) -> list[Receipt]:
     """Return the receipts that a manifest stands for; a damaged one has none, and none leads out of the folder."""
-    found: dict[tuple[str, str, str], Receipt] = {}
     try:
-        for entry in (dumped or {}).get("accounts", []):
-            owner = Owner(**_only(entry, Owner))
-            found[owner.key] = Receipt(owner, (), entry["read_at"], entry.get("cursor"))
-        for entry in (dumped or {}).get("files", []):
-            owner, file = Owner(**_only(entry, Owner)), File(**_only(entry, File))
-            if not layout.is_part(file.path):
-                return []
-            so_far = found.get(owner.key) or Receipt(owner, (), str((dumped or {}).get("generated_at")))
-            found[owner.key] = Receipt(so_far.owner, (*so_far.files, file), so_far.read_at, so_far.cursor)
-    except (KeyError, TypeError, AttributeError):
+        return _receipts_of(dumped or {})
+    except _DAMAGED:
         return []
+
+
+def unavailable_of(dumped: dict[str, Any] | None) -> list[Unavailable]:
+    """Return whom a manifest names as unavailable; a damaged one names nobody."""
+    try:
+        return _unavailable_of(dumped or {})
+    except _DAMAGED:
+        return []
+
+
+def is_whole(dumped: dict[str, Any]) -> bool:
+    """Tell whether a manifest says all that one of ours says: then an export can go on from it."""
+    try:
+        _receipts_of(dumped)
+        _receipts_of({"accounts": dumped.get("carried", [])})
+        _unavailable_of(dumped)
+        return isinstance(dumped["rows"], int) and isinstance(dumped["files"], list)
+    except _DAMAGED:
+        return False
+
+
+_DAMAGED = (KeyError, TypeError, ValueError, AttributeError)
+
+
+def _receipts_of(dumped: dict[str, Any]) -> list[Receipt]:
+    found: dict[tuple[str, str, str], Receipt] = {}
+    for entry in dumped.get("accounts", []):
+        owner = Owner(**_only(entry, Owner))
+        found[owner.key] = Receipt(owner, (), entry["read_at"], entry.get("cursor"))
+    for entry in dumped.get("files", []):
+        owner, file = Owner(**_only(entry, Owner)), File(**_only(entry, File))
+        if not layout.is_part(file.path):
+            raise ValueError(file.path)
+        so_far = found.get(owner.key) or Receipt(owner, (), str(dumped.get("generated_at")))
+        found[owner.key] = Receipt(so_far.owner, (*so_far.files, file), so_far.read_at, so_far.cursor)
     return list(found.values())
+
+
+def _unavailable_of(dumped: dict[str, Any]) -> list[Unavailable]:
+    return [
+        Unavailable(Owner(**_only(entry, Owner)), entry["reason"], entry["message"])
+        for entry in dumped.get("unavailable", [])
+    ]
 
 
 def paths_of(dumped: dict[str, Any] | None) -> set[str]:

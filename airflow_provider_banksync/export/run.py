@@ -34,6 +34,7 @@ class Settings:
     :param alone: all is of one workspace, whose folder is the export's.
     :param writer: who writes: the same for each try of a task.
     :param max_rows: rows of a file at most; None: no limit.
+    :param choice: tells whose data is wanted: the same for the same filters.
     :param fingerprint: whatever else decides which rows come.
     :param resumable: another try takes up what this one has done.
     """
@@ -43,13 +44,14 @@ class Settings:
     label: str | None = None
     alone: bool = False
     max_rows: int | None = None
+    choice: str = ""
     fingerprint: str = ""
     resumable: bool = True
 
     def stamp(self, extension: str) -> dict[str, Any]:
         """Return what a receipt must have to be taken up by another try."""
         what = json.dumps(
-            [self.head, self.max_rows, extension, self.fingerprint], sort_keys=True, default=str
+            [self.head, self.max_rows, extension, self.choice, self.fingerprint], sort_keys=True, default=str
         )
         return {"writer": self.writer, "settings": hashlib.sha256(what.encode()).hexdigest()}
 
@@ -74,6 +76,7 @@ class Run:
         self.receipts: dict[tuple[str, str, str], Receipt] = {}
         self._owners: list[Owner] = []
         self._previous: list[Receipt] = []
+        self._unavailable: list[Unavailable] = []
         self._known: set[str] = set()
         self._taken_over: list[str] = []
         self._interrupted = False
@@ -109,6 +112,7 @@ class Run:
         self._interrupted = self._lock.taken_over or left
         self._before = before or aside or {}
         self._previous = manifest.receipts_of(self._before)
+        self._unavailable = manifest.unavailable_of(self._before)
         known = (aside or {}).get("known")
         self._known = manifest.paths_of(before) | manifest.paths_of(aside)
         listed = known if isinstance(known, list) else []
@@ -137,7 +141,10 @@ class Run:
             except (KeyError, TypeError):
                 return None
             self._known.update(file.path for file in receipt.files if layout.is_part(file.path))
-            return receipt if {key: found.get(key) for key in self._stamp} == self._stamp else None
+            ours = {key: found.get(key) for key in self._stamp} == self._stamp
+            # Between two tries, which may be days apart, somebody may have cleaned up.
+            there = ours and all(self.base.size(file.path) == file.bytes for file in receipt.files)
+            return receipt if there else None
 
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             found = list(pool.map(read, names))
@@ -145,22 +152,33 @@ class Run:
         if names and not self.receipts:
             self.control.remove_all(layout.PROGRESS)
 
-    def plan(self, owners: Iterable[Owner], covers: Callable[[Owner], bool] = lambda _: True) -> None:
+    def plan(
+        self,
+        owners: Iterable[Owner],
+        covers: Callable[[Owner], bool] = lambda _: True,
+        unlisted: Iterable[Unavailable] = (),
+    ) -> None:
         """Say whose data is to be had. From now on files change, and there is no manifest.
 
         What an earlier try has done of somebody who is not among them does not count.
 
         :param covers: tells whether the export is about an owner at all; what an earlier one has of others stays.
+        :param unlisted: banks whose accounts are not known now; of them, what an earlier try has done does count.
         """
         self._covers = covers
         self._owners = sorted(owners, key=lambda owner: owner.key)
-        named = [*self._owners, *(receipt.owner for receipt in self._previous)]
+        done = [*self._previous, *self.receipts.values()]
+        named = [*self._owners, *(receipt.owner for receipt in done)]
         self._workspaces = layout.Names(owner.workspace_id for owner in named)
         self._stems = layout.Names(
             one for owner in named for one in (owner.bank_id, owner.account_id) if one is not None
         )
-        wanted = {owner.key for owner in self._owners}
-        self.receipts = {key: receipt for key, receipt in self.receipts.items() if key in wanted}
+        wanted = {owner.key for owner in self._owners} | {each.owner.key for each in unlisted}
+        self.receipts = {
+            key: receipt
+            for key, receipt in self.receipts.items()
+            if key in wanted or (*key[:2], "") in wanted
+        }
         with told(self.base):
             self._take_over()
             self._open_up()
@@ -246,7 +264,7 @@ class Run:
             made = Manifest(
                 self.settings.head,
                 [*self.receipts.values(), *kept],
-                missing,
+                [*missing, *self._still_unavailable()],
                 generated_at,
                 {r.owner.key for r in kept},
             )
@@ -269,6 +287,15 @@ class Run:
         """Let others write."""
         with told(self.base):
             self._lock.release()
+
+    def _still_unavailable(self) -> list[Unavailable]:
+        """Return those of others whom an earlier run could not have, and this one did not ask for."""
+        wanted = {owner.key for owner in self._owners}
+        return [
+            each
+            for each in self._unavailable
+            if each.owner.key not in wanted and not self._covers(each.owner)
+        ]
 
     def _kept(self, missing: list[Unavailable]) -> list[Receipt]:
         """Return what an earlier run has of others, and, where it is whole, of those who are unavailable now."""
@@ -294,6 +321,12 @@ class Run:
         """Remove what a killed try may have left of our owners, which no manifest and no receipt lists."""
         if not self._interrupted:
             return
+        self._sweep_parts(paths)
+        for name in self.control.names(""):
+            if name.startswith(TEMPORARY):
+                self.control.remove(name)
+
+    def _sweep_parts(self, paths: set[str]) -> None:
         ours: dict[str, list[str]] = {}
         for owner in self._owners:
             ours.setdefault(self._folder(owner), []).append(re.escape(self._stem(owner)))
@@ -305,9 +338,6 @@ class Run:
                 left = part.fullmatch(name) is not None and f"{folder}{name}" not in paths
                 if left or name.startswith(f"{TEMPORARY}part-"):
                     self.base.remove(f"{folder}{name}")
-        for name in self.control.names(""):
-            if name.startswith(TEMPORARY):
-                self.control.remove(name)
 
     def _remove(self, paths: set[str]) -> None:
         with ThreadPoolExecutor(_AT_ONCE) as pool:
@@ -324,7 +354,8 @@ def refuse_mixture(base: Folder, beside: Folder, settings: Settings, workspace_i
     label = "" if settings.label is None else f"{layout.MANIFESTS}/{settings.label}/"
     with told(base, "read"):
         names = (layout.MANIFEST, layout.PREVIOUS, layout.LOCK)
-        if any(beside.read(f"{label}{name}") is not None for name in names):
+        theirs = any(beside.read(f"{label}{name}") is not None for name in names)
+        if theirs or (layout.is_batch(settings.label) and layout.batches(beside)):
             raise ExportError(
                 f"destination {beside} holds an export of the family: give another destination, or scope='family'.",
                 permanent=True,

@@ -77,6 +77,13 @@ class Folder:
         except FileNotFoundError:
             return None
 
+    def size(self, path: str) -> int | None:
+        """Return how many bytes a file has; None when there is none."""
+        try:
+            return int(self._fs.size(self._at(path)))
+        except FileNotFoundError:
+            return None
+
     def digest(self, path: str) -> str | None:
         """Return the SHA-256 of a file of any size; None when there is none."""
         digest = hashlib.sha256()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +55,8 @@ class Choice:
     def told(self) -> str:
         """Return what is chosen, the same for the same choice."""
         ids = (self.workspace_ids, self.bank_ids, self.account_ids)
-        return str([dict(self.where), *(each and sorted(each) for each in ids)])
+        chosen = [self.where, *(each if each is None else sorted(each) for each in ids)]
+        return json.dumps(chosen, sort_keys=True, default=_listed)
 
     def covers(self, owner: Owner) -> bool:
         """Tell whether an owner that is not there any more would have been chosen; with `where`, nobody knows."""
@@ -159,6 +161,10 @@ def _owner(bank: Row, own: str | None) -> Owner:
 def _account_owner(bank: Owner, account: Row) -> Owner:
     name = _text(account.get("accountName")) or _text(account.get("accountNumber"))
     return Owner(bank.workspace_id, bank.portal, bank.bank_id, bank.bank, account["id"], name)
+
+
+def _listed(value: object) -> object:
+    return sorted(map(str, value)) if isinstance(value, (set, frozenset)) else str(value)
 
 
 def _text(value: object) -> str | None:

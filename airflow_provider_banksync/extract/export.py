@@ -11,6 +11,7 @@ from airflow.providers.common.compat.sdk import (
     AirflowException,
     AirflowFailException,
     AirflowSkipException,
+    Asset,
     ObjectStoragePath,
 )
 
@@ -42,6 +43,7 @@ ACCOUNT_DATA = ("transactions", "balances", "holdings", "trades", "loans")
 WINDOWED = ("transactions", "trades")
 _BEAT = 30.0
 _FILTERS = ("workspace_ids", "bank_ids", "account_ids", "where")
+_ASSET_REFS = ("AssetNameRef", "AssetUriRef")
 _YES_NO = {"true": True, "false": False, "": False, "none": False}
 
 
@@ -150,17 +152,17 @@ class Export:
             return None
         if last and not first:
             raise BankSyncConfigError("to_date needs a from_date.")
-        found = None if first and last else self._interval()
-        if first:
-            last = last or (found.last.isoformat() if found else None)
-            if last is None or first > last:
-                raise BankSyncConfigError(
-                    f"from_date {first} is after the last day of the run's data interval, {last}."
-                )
+        if first and last:
             return Window.of_days(first, last)
+        found = self._interval()
         if found is None:
             raise AirflowSkipException("No day ended within the run's data interval: there is none to read.")
-        return found
+        last = found.last.isoformat()
+        if first and first > last:
+            raise BankSyncConfigError(
+                f"from_date {first} is after the last day of the run's data interval, {last}."
+            )
+        return Window.of_days(first, last) if first else found
 
     def _interval(self) -> Window | None:
         zone = self._context["dag"].timezone
@@ -175,8 +177,9 @@ class Export:
         run = self._context["dag_run"]
         moment = getattr(run, "run_after", None)
         if moment is None:  # Airflow 2
-            manual = str(getattr(run, "run_type", "")).endswith("manual")
-            moment = None if manual else self._context.get("data_interval_end")
+            # The interval of a run that datasets began is that of the runs which wrote them, however long ago.
+            scheduled = str(getattr(run, "run_type", "")).endswith(("scheduled", "backfill"))
+            moment = self._context.get("data_interval_end") if scheduled else None
             moment = moment or getattr(run, "execution_date", None) or self._context.get("logical_date")
         return moment or datetime.now(timezone.utc)
 
@@ -204,7 +207,8 @@ class Export:
             label=label,
             alone=own is not None,
             max_rows=op.max_rows_per_file,
-            fingerprint=f"{op.escape_formulas} {op.from_date} {op.full_refresh} {self._choice.told()}",
+            choice=self._choice.told(),
+            fingerprint=f"{op.escape_formulas} {op.from_date} {op.full_refresh}",
             resumable=self._resource in ACCOUNT_DATA,
         )
 
@@ -231,7 +235,7 @@ class Export:
     async def _accounts(self, client: AsyncClient, run: Run) -> list[Unavailable]:
         op = self._op
         chosen = await choice.choose(client, self._choice, op.concurrency)
-        run.plan(chosen.owners, self._choice.covers)
+        run.plan(chosen.owners, self._choice.covers, chosen.unavailable)
         days: tuple[str | None, str | None] = check_days(op.from_date, None)
         if self._window is not None:
             days = (self._window.first.isoformat(), self._window.last.isoformat())
@@ -287,7 +291,8 @@ class Export:
     def _tell_outlets(self, summary: dict[str, Any]) -> None:
         events = self._context.get("outlet_events")
         for outlet in self._op.outlets:
-            if events is not None and not type(outlet).__name__.endswith("Alias"):
+            # Outlets may be anything; and what an alias stands for, nobody knows.
+            if events is not None and (isinstance(outlet, Asset) or type(outlet).__name__ in _ASSET_REFS):
                 events[outlet].extra.update(summary)
 
 

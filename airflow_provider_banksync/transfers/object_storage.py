@@ -52,7 +52,8 @@ class BankSyncToObjectStorageOperator(BankSyncTaskMixin, BaseOperator):
     :param to_date: last day, inclusive (templated); None, with `from_date`: the last day of the data interval.
     :param incremental: of transactions, what is new since the last run, by the API's cursors; each run writes a batch
         of its own. An account that was not read before begins at `from_date`, or where the API begins.
-    :param full_refresh: with `incremental`: forget the cursors, and read every account from its beginning (templated).
+    :param full_refresh: with `incremental`: forget the cursors of the chosen accounts, and read each from its beginning
+        (templated).
     :param file_format: ``jsonl``: each row with every field as it came; ``csv``; ``parquet``.
     :param compression: ``gzip`` or ``zstd``; None: none, and for Parquet Snappy.
     :param escape_formulas: in CSV, put a ``'`` before texts that a spreadsheet would take for a formula.

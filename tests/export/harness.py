@@ -27,6 +27,7 @@ class Task:
     map_index: int = -1
     arguments: dict[str, Any] = field(default_factory=dict)
     outlet_events: Any = None
+    dag_run: Any = None
 
     def run(self, **arguments: Any) -> dict[str, Any]:
         """One try."""
@@ -39,7 +40,7 @@ class Task:
                 dag_id="lake", task_id="export", run_id=self.run_id, map_index=self.map_index
             ),
             "dag": SimpleNamespace(timezone=self.zone),
-            "dag_run": SimpleNamespace(run_after=self.run_after or end),
+            "dag_run": self.dag_run or SimpleNamespace(run_after=self.run_after or end),
             "data_interval_start": start,
             "data_interval_end": end,
             "outlet_events": self.outlet_events,

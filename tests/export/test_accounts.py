@@ -146,8 +146,9 @@ def test_a_run_without_an_interval_reads_the_day_before_it(task: Task) -> None:
 def test_an_interval_in_which_no_day_ended_is_skipped(banksync_sandbox: BankSyncSandbox, task: Task) -> None:
     begin = datetime(2026, 3, 2, 3, tzinfo=timezone.utc)
     task.interval = begin, begin + timedelta(hours=1)
-    with pytest.raises(AirflowSkipException, match="No day ended"):
-        task.run()
+    for dates in ({}, {"from_date": "2026-01-01"}):
+        with pytest.raises(AirflowSkipException, match="No day ended"):
+            task.run(**dates)
     assert banksync_sandbox.requests == []
 
 
@@ -280,12 +281,12 @@ def test_numbers_keep_every_digit(
 
 
 def test_events_of_asset_outlets_carry_the_summary(task: Task) -> None:
-    lake = Asset("file:///lake")
+    lake, no_asset = Asset("file:///lake"), SimpleNamespace(namespace="lake", name="transactions")
     event = SimpleNamespace(extra={})
     task.outlet_events = type(
         "Events", (), {"__getitem__": lambda _, outlet: {lake.uri: event}[outlet.uri]}
     )()
-    assert task.run(outlets=[lake], **MONTH) == event.extra
+    assert task.run(outlets=[no_asset, lake], **MONTH) == event.extra
 
 
 # --- what is unavailable, and what another try does ---
@@ -382,6 +383,53 @@ def test_what_another_try_may_cure_fails_so_that_there_is_one(
     task.run(on_unavailable=on_unavailable, **MONTH)
     assert read_accounts(banksync_sandbox, before) == {account["id"]: 1}
     assert exported(tmp_path) == without_empty(expected)
+
+
+def test_what_somebody_removed_between_two_tries_is_read_again(
+    banksync_sandbox: BankSyncSandbox, task: Task, tmp_path: Path
+) -> None:
+    *_, bank, _ = family()[-1]
+    banksync_sandbox.break_bank(bank["id"])
+    with pytest.raises(AirflowFailException):
+        task.run(**MONTH)
+    banksync_sandbox.mend_bank(bank["id"])
+    gone, cut, *_ = rows_of(tmp_path)
+    (tmp_path / gone).unlink()
+    (tmp_path / cut).write_bytes(b"{")
+    task.run(**MONTH)
+    assert exported(tmp_path) == without_empty(truth(**MONTH))
+
+
+def test_of_a_bank_that_cannot_be_listed_any_more_what_is_done_stays(
+    banksync_sandbox: BankSyncSandbox, task: Task, tmp_path: Path
+) -> None:
+    workspace, bank, account = family()[0]
+    expected = truth(**MONTH)
+    banksync_sandbox.faults.add(Fault.status(401), path="/v1/banks/*/accounts/*/transactions", nth=30)
+    with pytest.raises(AirflowFailException, match="401"):
+        task.run(concurrency=1, **MONTH)
+    banksync_sandbox.faults.clear()
+    banksync_sandbox.faults.add(Fault.status(403), path=f"/v1/banks/{bank['id']}/accounts")
+    summary = task.run(on_unavailable="report", **MONTH)
+    assert [(each["bank_id"], each["account_id"]) for each in summary["unavailable"]] == [(bank["id"], None)]
+    assert exported(tmp_path)[workspace, account["id"]] == expected[workspace, account["id"]]
+    banksync_sandbox.faults.clear()
+    assert task.run(**MONTH)["unavailable"] == []
+    assert exported(tmp_path) == without_empty(expected)
+
+
+def test_the_manifest_remembers_who_is_unavailable_of_those_that_were_not_asked_for(
+    banksync_sandbox: BankSyncSandbox, task: Task
+) -> None:
+    (other, *_), *_, (workspace, bank, _) = family()
+    assert other != workspace
+    banksync_sandbox.break_bank(bank["id"])
+    broken = task.run(on_unavailable="report", workspace_ids=[workspace], **MONTH)["unavailable"]
+    assert broken
+    for some in ({"workspace_ids": [other]}, {"where": {"id": family()[0][2]["id"]}}):
+        assert task.run(**some, **MONTH)["unavailable"] == broken
+    banksync_sandbox.mend_bank(bank["id"])
+    assert task.run(workspace_ids=[workspace], **MONTH)["unavailable"] == []
 
 
 def test_an_api_that_is_down_is_not_asked_for_every_account(
