@@ -64,8 +64,10 @@ class BatchRun(Run):
     def _manifest(self, label: str) -> dict[str, Any] | None:
         """Return the manifest of a batch; None where there is none, or none to go on from."""
         found = self.base.read_json(f"{layout.MANIFESTS}/{label}/{layout.MANIFEST}")
-        whole = found is not None and manifest.is_whole(found) and isinstance(found.get("choices"), list)
-        return found if whole else None
+        if found is None or not manifest.is_whole(found) or not isinstance(found.get("choices"), list):
+            return None
+        self._refuse_strangers(found)
+        return found
 
     def _look_around(self) -> None:
         """Find the batch to go on from, or one that has overtaken this one; remove what others left half done."""

@@ -7,7 +7,7 @@ import json
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_banksync.export import layout, manifest
@@ -111,6 +111,7 @@ class Run:
         left = aside is not None or bool(self.control.names(layout.PROGRESS))
         self._interrupted = self._lock.taken_over or left
         self._before = before or aside or {}
+        self._refuse_strangers(self._before)
         self._previous = manifest.receipts_of(self._before)
         self._unavailable = manifest.unavailable_of(self._before)
         known = (aside or {}).get("known")
@@ -119,6 +120,16 @@ class Run:
         self._known.update(path for path in listed if isinstance(path, str) and layout.is_part(path))
         self._read_receipts()
         self._known |= {file.path for receipt in self.receipts.values() for file in receipt.files}
+
+    def _refuse_strangers(self, before: dict[str, Any]) -> None:
+        """See that what is there is of the same workspace, or family: who is not listed now would be removed."""
+        ours, theirs = self.settings.head.get("workspace_id"), before.get("workspace_id")
+        if theirs is not None and theirs != ours:
+            raise ExportError(
+                f"destination {self.base} holds an export of workspace {theirs!r}, and this one is of {ours!r}: give "
+                "another destination.",
+                permanent=True,
+            )
 
     def _is_ours(self, before: dict[str, Any], aside: dict[str, Any]) -> bool:
         """Say whether an earlier try was killed when it had written its manifest, and not yet tidied up."""
@@ -188,16 +199,23 @@ class Run:
         if self.settings.alone:
             return
         below = "" if self.settings.label is None else f"{layout.MANIFESTS}/{self.settings.label}/"
+        portals = {owner.workspace_id: owner.portal for owner in self._owners}
 
         def take(workspace_id: str) -> None:
             folder = layout.workspace_folder(self._workspaces(workspace_id))
             theirs = self.base.read_json(f"{folder}/{below}{layout.MANIFEST}")
-            if theirs is not None:
-                self._known.update(f"{folder}/{path}" for path in manifest.paths_of(theirs))
-                self._taken_over.append(f"{folder}/{below}{layout.MANIFEST}")
+            if theirs is None:
+                return
+            self._known.update(f"{folder}/{path}" for path in manifest.paths_of(theirs))
+            self._taken_over.append(f"{folder}/{below}{layout.MANIFEST}")
+            self._unavailable.extend(manifest.unavailable_of(theirs))
+            for receipt in manifest.receipts_of(theirs):
+                owner = replace(receipt.owner, portal=portals[workspace_id])
+                files = tuple(replace(file, path=f"{folder}/{file.path}") for file in receipt.files)
+                self._previous.append(replace(receipt, owner=owner, files=files))
 
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            list(pool.map(take, sorted({owner.workspace_id for owner in self._owners})))
+            list(pool.map(take, sorted(portals)))
 
     def _open_up(self) -> None:
         # Even where there was nothing before: it says that files here may be of nobody.

@@ -69,9 +69,10 @@ class Export:
         require_format(op.file_format, op.compression)
         self._window = self._days()
         root = self._folder()
-        own = None if op.scope == "family" else op.hook.own_workspace_id()
+        asked = op.hook.own_workspace_id()
+        own = None if op.scope == "family" else asked
         self._choice = Choice.of(op.scope, own, **{name: getattr(op, name) for name in _FILTERS})
-        settings = self._settings(own)
+        settings = self._settings(asked)
         base = root
         if own is not None:
             base = root / layout.workspace_folder(layout.segment(own))
@@ -183,11 +184,9 @@ class Export:
             moment = moment or getattr(run, "execution_date", None) or self._context.get("logical_date")
         return moment or datetime.now(timezone.utc)
 
-    def _settings(self, own: str | None) -> Settings:
+    def _settings(self, asked: str) -> Settings:
         op, instance = self._op, self._context["ti"]
-        head: dict[str, Any] = {"resource": self._resource, "scope": op.scope}
-        if own is not None:
-            head["workspace_id"] = own
+        head: dict[str, Any] = {"resource": self._resource, "scope": op.scope, "workspace_id": asked}
         label = None
         if self._window is not None:
             label = self._window.label
@@ -205,7 +204,7 @@ class Export:
             head=head,
             writer=writer if mapped in (None, -1) else f"{writer} [{mapped}]",
             label=label,
-            alone=own is not None,
+            alone=op.scope != "family",
             max_rows=op.max_rows_per_file,
             choice=self._choice.told(),
             fingerprint=f"{op.escape_formulas} {op.from_date} {op.full_refresh}",

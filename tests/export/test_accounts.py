@@ -289,6 +289,43 @@ def test_events_of_asset_outlets_carry_the_summary(task: Task) -> None:
     assert task.run(outlets=[no_asset, lake], **MONTH) == event.extra
 
 
+@pytest.mark.parametrize("some", ["one account", "all but a broken bank"])
+def test_what_the_family_takes_over_of_one_workspace_stays(
+    banksync_sandbox: BankSyncSandbox, task: Task, tmp_path: Path, some: str
+) -> None:
+    expected = truth(**MONTH)
+    workspace, bank, account = family()[-1]
+    task.run(scope="self", workspace_id=workspace, **MONTH)
+    if some == "one account":
+        arguments: dict[str, Any] = {"account_ids": [account["id"]]}
+        expected = {key: rows for key, rows in expected.items() if key[0] == workspace}
+    else:
+        arguments = {"on_unavailable": "report"}
+        banksync_sandbox.break_bank(bank["id"])
+    summary = task.run(**arguments, **MONTH)
+    assert exported(tmp_path) == without_empty(expected)
+    files = manifest_of(summary)["files"]
+    assert {f"resource=transactions/{file['path']}" for file in files} == set(rows_of(tmp_path))
+    assert {file["portal"] for file in files if file["workspace_id"] == workspace} == {
+        dict(banksync_sandbox.portals)[workspace]
+    }
+
+
+@pytest.mark.parametrize("arguments", [MONTH, {"incremental": True}], ids=["window", "batch"])
+def test_two_families_do_not_share_a_destination(
+    task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: dict[str, Any]
+) -> None:
+    task.run(**arguments)
+    before = tree(tmp_path)
+    with BankSyncSandbox(portals=2, seed=99, time_scale=0) as other:
+        monkeypatch.setenv("AIRFLOW_CONN_OTHER", other.connection_uri)
+        with pytest.raises(
+            AirflowFailException, match=r"holds an export of workspace .* another destination"
+        ):
+            task.run(banksync_conn_id="other", **arguments)
+    assert tree(tmp_path) == before
+
+
 # --- what is unavailable, and what another try does ---
 
 
@@ -548,7 +585,7 @@ def test_a_batch_that_is_complete_does_not_change(
     asked = len(banksync_sandbox.requests)
     task.run()
     assert tree(tmp_path) == before
-    assert len(banksync_sandbox.requests) == asked
+    assert {record.path for record in banksync_sandbox.requests[asked:]} == {"/v1/whoami"}
 
 
 def test_an_older_run_that_comes_late_has_nothing_to_do(batches: Any, tmp_path: Path) -> None:
