@@ -112,10 +112,10 @@ class Folder:
         try:
             sink.write(body)
             check()
+            sink.close()  # a full disk may show itself here only
         except BaseException:
             sink.abandon()
             raise
-        sink.close()
 
     def write_json(self, path: str, value: Any, check: Callable[[], None]) -> None:
         """Write a file of JSON for people to read; see `write`."""
@@ -133,8 +133,12 @@ class Folder:
             handle = os.open(self._at(path), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
         except FileExistsError:
             return False
-        with os.fdopen(handle, "wb") as file:
-            file.write(body)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(body)
+        except BaseException:
+            self.remove(path)
+            raise
         return True
 
     def _create_object(self, path: str, body: bytes) -> bool:
