@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import (
     AirflowException,
     AirflowFailException,
+    AirflowNotFoundException,
     AirflowSkipException,
     Asset,
+    BaseHook,
     ObjectStoragePath,
 )
 
@@ -44,6 +47,11 @@ WINDOWED = ("transactions", "trades")
 _BEAT = 30.0
 _FILTERS = ("workspace_ids", "bank_ids", "account_ids", "where")
 _ASSET_REFS = ("AssetNameRef", "AssetUriRef")
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*(?=:)", re.IGNORECASE)
+#: On this machine, the whole path of a folder. Of any other, such as file://data/lake, Airflow's paths make one below
+#: the folder in which the worker happens to run.
+_WHOLE_PATH = re.compile(r"(\w+:(//([^/@]+@)?)?(?!//))?/")
+_SPACED = re.compile(r"^\s|\s$|[\x00-\x1f\x7f]")
 _YES_NO = {"true": True, "false": False, "": False, "none": False}
 
 
@@ -133,12 +141,25 @@ class Export:
                 f"destination is {destination!r}; it must be the URL of a folder.",
                 hint="For example file:///data/lake or s3://bucket/prefix. If it is a template, look at what it gave.",
             )
+        if _SPACED.search(destination):
+            raise BankSyncConfigError(
+                f"destination {destination!r} begins or ends with a space, or holds a line break.",
+                hint="If it is a template, look at what it gave.",
+            )
+        scheme = _SCHEME.match(destination)
+        on_disk = scheme is None or scheme[0].lower() in ("file", "local")
+        if on_disk and not _WHOLE_PATH.match(destination):
+            raise BankSyncConfigError(
+                f"destination {destination!r} is not the whole path of a folder.",
+                hint="One on this machine begins with /, or as a URL with file:/// and no more than three of them.",
+            )
         try:
             # Older Airflow takes a given None for an answer, and passes over the connection in the URL.
             connection = {"conn_id": self._op.storage_conn_id} if self._op.storage_conn_id else {}
             path = ObjectStoragePath(destination, **connection)
+            _check_connection(path)
             folder = Folder.of(path / layout.resource_folder(self._resource))
-        except (ValueError, ImportError) as error:
+        except (ValueError, TypeError, ImportError) as error:
             raise BankSyncConfigError(f"destination {destination!r} cannot be used: {error}.") from error
         with told(folder):
             folder.make()
@@ -293,6 +314,20 @@ class Export:
             # Outlets may be anything; and what an alias stands for, nobody knows.
             if events is not None and (isinstance(outlet, Asset) or type(outlet).__name__ in _ASSET_REFS):
                 events[outlet].extra.update(summary)
+
+
+def _check_connection(path: ObjectStoragePath) -> None:
+    """See that there is such a connection: without it, the library of S3 would go on with what else it finds."""
+    connection = getattr(path, "conn_id", None) or path.storage_options.get("conn_id")  # Airflow 3.3; others
+    if not connection:
+        return
+    try:
+        BaseHook.get_connection(connection)
+    except AirflowNotFoundException as error:
+        raise BankSyncConfigError(
+            f"there is no connection {connection!r}, which storage_conn_id or the destination names.",
+            hint="Leave it out for what the object store's library finds by itself.",
+        ) from error
 
 
 def _summary(run: Run, manifest: dict[str, Any]) -> dict[str, Any]:

@@ -39,7 +39,7 @@ class BankSyncToObjectStorageOperator(BankSyncTaskMixin, BaseOperator):
     :param resource: workspaces, portals, banks, accounts, feeds, integrations, enrichments or jobs; or transactions,
         balances, holdings, trades or loans (templated).
     :param destination: URL of a folder: ``file:///data/lake``, ``s3://bucket/prefix``, ``gs://``, ``abfs://``
-        (templated); a path without a scheme is one on this machine.
+        (templated); a path without a scheme is one on this machine, and begins with ``/``.
     :param storage_conn_id: Airflow connection for the object store; None for what its library finds by itself.
     :param scope: ``self``: of this workspace. ``family``: of this one and all its portals (templated).
     :param workspace_ids: of the family, only these workspaces; None: all (templated).

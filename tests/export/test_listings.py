@@ -264,6 +264,20 @@ def test_filters(banksync_sandbox: BankSyncSandbox, task: Task, tmp_path: Path) 
         ({"destination": ""}, "destination is ''"),
         ({"destination": "None"}, "destination is 'None'"),
         ({"destination": "file://"}, "destination is 'file://'"),
+        ({"destination": "lake"}, "'lake' is not the whole path of a folder"),
+        ({"destination": "~/lake"}, "is not the whole path"),
+        ({"destination": "s3//bucket"}, "is not the whole path"),
+        ({"destination": "file:lake"}, "is not the whole path"),
+        ({"destination": "file://data/lake"}, "is not the whole path"),
+        ({"destination": "file:////data/lake"}, "is not the whole path"),
+        ({"destination": "FILE://localhost/data/lake"}, "is not the whole path"),
+        ({"destination": "/data/lake "}, "begins or ends with a space"),
+        ({"destination": "file:///data\n/lake"}, "or holds a line break"),
+        ({"destination": "C:\\data"}, "cannot be used"),
+        (
+            {"storage_conn_id": "nobody_s"},
+            "no connection 'nobody_s', which storage_conn_id or the destination names",
+        ),
         ({"destination": "nosuchscheme://bucket/x"}, "cannot be (used|written)"),
         ({"destination": "file:///proc/nowhere/x"}, "cannot be written"),
         ({"resource": "bank"}, "resource must be one of"),
@@ -286,8 +300,13 @@ def test_filters(banksync_sandbox: BankSyncSandbox, task: Task, tmp_path: Path) 
     ],
 )
 def test_bad_input_fails_before_anything_is_asked(
-    banksync_sandbox: BankSyncSandbox, tmp_path: Path, arguments: dict[str, Any], words: str
+    banksync_sandbox: BankSyncSandbox,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: dict[str, Any],
+    words: str,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     given: dict[str, Any] = {"resource": "banks", "scope": "family", **arguments}
     destination = given.pop("destination", tmp_path.as_uri())
     with pytest.raises(AirflowException, match=words):

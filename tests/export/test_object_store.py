@@ -304,6 +304,17 @@ def test_a_connection_in_the_url(on_s3: Store, bucket: str, banksync_sandbox: Ba
     assert on_s3.manifest(summary)["rows"] == summary["rows"] > 0
 
 
+@pytest.mark.parametrize("there", ["nobody_s@{}", "{}"])
+def test_a_connection_that_is_not_there(
+    on_s3: Store, bucket: str, banksync_sandbox: BankSyncSandbox, there: str
+) -> None:
+    """Airflow's file system of S3 would go on with what credentials it finds."""
+    arguments = {"resource": "banks", "storage_conn_id": None if "@" in there else "nobody_s"}
+    with pytest.raises(AirflowFailException, match="no connection 'nobody_s', which storage_conn_id or the"):
+        Task(f"s3://{there.format(bucket)}/data", arguments=arguments).run()
+    assert banksync_sandbox.requests == []
+
+
 @pytest.mark.skipif(
     AIRFLOW == (3, 0), reason="the dag.test() of Airflow 3.0 takes the outlets of a new DAG for inactive"
 )
