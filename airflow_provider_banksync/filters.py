@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_banksync.exceptions import BankSyncConfigError
@@ -25,11 +26,14 @@ def _has(row: Any, field: str) -> bool:
 
 
 def matches(row: dict[str, Any], where: Mapping[str, Any]) -> bool:
-    """Tell whether every field has the wanted value, or one of several."""
+    """Tell whether every field has the value that is wanted, or one of several.
+
+    :param where: from `wanted_values`.
+    """
 
     def one(field: str, wanted: Any) -> bool:
         value = value_of(row, field)
-        return value in wanted if isinstance(wanted, (list, tuple, set)) else value == wanted
+        return value in wanted if isinstance(wanted, list) else bool(value == wanted)
 
     return all(one(field, wanted) for field, wanted in where.items())
 
@@ -44,13 +48,26 @@ def check_known(argument: str, rows: list[dict[str, Any]], fields: Iterable[str]
         )
 
 
-def check_where(where: object) -> None:
-    """Refuse what is no filter by fields.
+def wanted_values(where: object) -> dict[str, Any]:
+    """Return a filter by fields as `matches` wants it: several values are a list, in the same order in every process.
 
-    :raises BankSyncConfigError: it is neither None nor a dict.
+    :raises BankSyncConfigError: it is neither None nor a dict of fields.
     """
-    if where is not None and not isinstance(where, dict):
+    if where is None:
+        return {}
+    if not isinstance(where, dict) or not all(isinstance(field, str) for field in where):
         raise BankSyncConfigError(f"where must be a dict of fields and their values, not {where!r}.")
+    return {field: _values(value) for field, value in where.items()}
+
+
+def _values(value: Any) -> Any:
+    if isinstance(value, AbstractSet):
+        return sorted(map(_values, value), key=repr)
+    # The result of a mapped task is a sequence of Airflow's own.
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+        return list(map(_values, value))
+    # The API's numbers have every digit, which a float has not: it means what it is written as.
+    return Decimal(str(value)) if isinstance(value, float) else value
 
 
 def names(argument: str, value: object) -> set[str] | None:

@@ -11,7 +11,7 @@ from airflow_provider_banksync.api import conversations, endpoints
 from airflow_provider_banksync.exceptions import BankSyncConfigError, BankSyncError
 from airflow_provider_banksync.export.manifest import Owner, Unavailable
 from airflow_provider_banksync.extract.outcomes import reason_of
-from airflow_provider_banksync.filters import check_known, check_where, matches, names
+from airflow_provider_banksync.filters import check_known, matches, names, wanted_values
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,14 +43,13 @@ class Choice:
 
         :raises BankSyncConfigError: one is wrong.
         """
-        where = arguments.pop("where", None)
-        check_where(where)
+        where = wanted_values(arguments.pop("where", None))
         ids = {name: names(name, value) for name, value in arguments.items()}
         if ids.get("workspace_ids") is not None and scope != "family":
             raise BankSyncConfigError(
                 "workspace_ids needs scope='family'; for one workspace there is workspace_id."
             )
-        return cls(scope, own, **ids, where=where or {})
+        return cls(scope, own, **ids, where=where)
 
     def told(self) -> str:
         """Return what is chosen, the same for the same choice."""

@@ -75,14 +75,15 @@ class BankSyncListOperator(BankSyncTaskMixin, BaseOperator):
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Fetch, filter, shape, and see that it fits."""
         from airflow_provider_banksync.api import codec
-        from airflow_provider_banksync.filters import check_known, matches
+        from airflow_provider_banksync.filters import check_known, matches, wanted_values
         from airflow_provider_banksync.hooks import listings
 
         with permanent_errors_fail():
-            _check_shape(self.where, self.fields)
+            where = wanted_values(self.where)
+            _check_fields(self.fields)
             rows = listings.fetch(self.hook, self.resource, self.scope)
-            check_known("where", rows, self.where or {})
-            kept = [row for row in rows if matches(row, self.where or {})]
+            check_known("where", rows, where)
+            kept = [row for row in rows if matches(row, where)]
             result = _shape(kept, self.fields)
             size = len(codec.dumps(result))
             self.log.info("%d of %d %s, %d bytes.", len(kept), len(rows), self.resource, size)
@@ -95,10 +96,7 @@ class BankSyncListOperator(BankSyncTaskMixin, BaseOperator):
             return for_xcom(result)  # type: ignore[no-any-return]  # a list stays a list
 
 
-def _check_shape(where: object, fields: object) -> None:
-    from airflow_provider_banksync.filters import check_where
-
-    check_where(where)
+def _check_fields(fields: object) -> None:
     if fields is not None and (not isinstance(fields, (list, tuple, dict)) or not fields):
         raise BankSyncConfigError(
             f"fields must be a list of names, or a dict of new and old names, not {fields!r}."
