@@ -79,7 +79,7 @@ def _parser(owner: dict[str, str]) -> Callable[[Row], RawPage]:
 
 
 def _scanner(owner: dict[str, str]) -> Callable[[bytes], RawPage | None]:
-    marks = [f'"{name}":{codec.dumps(value).decode()}'.encode() for name, value in owner.items()]
+    marks = [(f'"{name}":'.encode(), codec.dumps(value)) for name, value in owner.items()]
 
     def scan(body: bytes) -> RawPage | None:
         """Return the page, if it is one beyond doubt; None leaves it to the parser, which says what is wrong."""
@@ -93,7 +93,10 @@ def _scanner(owner: dict[str, str]) -> Callable[[bytes], RawPage | None]:
         meta = found.meta
         rows = found.data
         plain = found.success is True and b"\n" not in body and b"\r" not in body
-        if not plain or any(body.count(mark) != len(rows) for mark in marks):
+        # Once in each row, and nowhere another's.
+        if not plain or any(
+            not body.count(name) == body.count(name + value) == len(rows) for name, value in marks
+        ):
             return None
         if b"\n".join([b"", *rows]).count(b"\n{") != len(rows):  # one is no object
             return None

@@ -1,0 +1,49 @@
+"""Pages that are passed on without a look into their rows: only where no row can be another account's."""
+
+from __future__ import annotations
+
+import pytest
+
+from airflow_provider_banksync.api import codec, pages
+from airflow_provider_banksync.exceptions import BankSyncResponseError
+
+OURS = b'"bankId":"bank","accountId":"ours"'
+
+
+def body(*rows: bytes, meta: bytes = b'{"cursor":"c","hasMore":false}') -> bytes:
+    return b'{"success":true,"data":[%s],"meta":%s}' % (b",".join(rows), meta)
+
+
+def test_rows_of_the_account_are_passed_on_as_they_came() -> None:
+    call = pages.list_transactions("bank", "ours")
+    row = b'{%s,"amount":-0.10,"amount":1E+2,"text":"\\"accountId\\":\\"theirs\\""}' % OURS
+    assert call.scan is not None
+    page = call.scan(body(row, b"{%s}" % OURS))
+    assert page is not None
+    assert [bytes(each) for each in page.raw] == [row, b"{%s}" % OURS]
+    assert (page.cursor, page.has_more) == ("c", False)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        body(b'{"bankId":"bank","accountId":"theirs"}', b'{%s,"to":{"accountId":"ours"}}' % OURS),
+        body(b'{"bankId":"bank","accountId":"theirs"}', meta=b'{"accountId":"ours"}'),
+        body(b'{%s,"accountId":"theirs"}' % OURS),
+        body(b'{"bankId":"bank","accountId":"ours","bankId":"theirs"}'),
+    ],
+)
+def test_a_row_of_another_account_is_not_hidden_by_what_is_beside_it(answer: bytes) -> None:
+    call = pages.list_transactions("bank", "ours")
+    assert call.scan is not None
+    assert call.scan(answer) is None
+    with pytest.raises(BankSyncResponseError, match="cannot be attributed"):
+        call.parse(codec.loads(answer))
+
+
+def test_a_row_that_names_the_account_more_than_once_is_looked_into() -> None:
+    call = pages.list_transactions("bank", "ours")
+    answer = body(b'{%s,"to":{"accountId":"theirs"}}' % OURS)
+    assert call.scan is not None
+    assert call.scan(answer) is None
+    assert len(call.parse(codec.loads(answer)).raw) == 1
