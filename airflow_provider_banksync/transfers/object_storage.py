@@ -111,6 +111,8 @@ class BankSyncToObjectStorageOperator(BankSyncTaskMixin, BaseOperator):
         _check_choice("on_unavailable", on_unavailable, ON_UNAVAILABLE)
         _check_choice("file_format", file_format, FILE_FORMATS)
         _check_choice("compression", compression, COMPRESSIONS)
+        _check_flag("incremental", incremental)
+        _check_flag("escape_formulas", escape_formulas)
         _check_number("concurrency", concurrency, MOST_CONCURRENT)
         if max_rows_per_file is not None:
             _check_number("max_rows_per_file", max_rows_per_file)
@@ -151,6 +153,11 @@ def _check_choice(argument: str, value: object, choices: Sequence[object]) -> No
     if value not in choices:
         named = ", ".join(str(each) for each in choices)
         raise BankSyncConfigError(f"{argument} must be one of {named}, not {value!r}.")
+
+
+def _check_flag(argument: str, value: object) -> None:
+    if not isinstance(value, bool):  # "False", or a template, would count as True
+        raise BankSyncConfigError(f"{argument} must be True or False, not {value!r}.")
 
 
 def _check_number(argument: str, value: object, most: int | None = None) -> None:

@@ -323,6 +323,8 @@ def test_bad_input_fails_before_anything_is_asked(
         ({"concurrency": 0}, "concurrency must be a whole number from 1 to 64"),
         ({"concurrency": "8"}, "concurrency must be a whole number"),
         ({"max_rows_per_file": -1}, "max_rows_per_file must be a whole number of at least 1"),
+        ({"incremental": "False"}, "incremental must be True or False, not 'False'"),
+        ({"escape_formulas": "{{ params.escape }}"}, "escape_formulas must be True or False"),
         ({"on_unavailable": "ignore"}, "on_unavailable must be one of fail, report"),
     ],
 )
