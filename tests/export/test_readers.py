@@ -117,6 +117,28 @@ def test_what_the_manifest_does_not_list_is_not_read(task: Task, tmp_path: Path)
     assert as_sums(by_duckdb(PARQUET)) != expected
 
 
+def test_the_window_is_a_column(task: Task) -> None:
+    export(task, file_format="parquet")
+    files = "read_parquet('lake/resource=transactions/**/part-*.parquet', hive_partitioning = true)"
+    found = by_duckdb(f'SELECT DISTINCT "window" FROM {files} ORDER BY ALL')
+    assert found == [("2026-02-01_2026-02-28",), ("2026-03-01_2026-03-10",)]
+
+
+def test_an_export_without_rows_has_no_file_to_read(task: Task) -> None:
+    import duckdb
+    import pyarrow as pa
+
+    nothing = {"from_date": "1999-01-01", "to_date": "1999-01-02", "file_format": "parquet"}
+    assert (task.run(**nothing)["rows"], task.run(**nothing)["files"]) == (0, 0)
+    with pytest.raises(duckdb.IOException, match="No files found"):
+        by_duckdb(PARQUET)
+    for code in (PYARROW, PANDAS):
+        with pytest.raises(pa.ArrowInvalid, match="No match for FieldRef"):
+            exec(code, {})
+    expected = export(task, file_format="parquet")
+    assert as_sums(by_duckdb(PARQUET)) == as_sums(by_duckdb(MANIFEST_SQL)) == expected
+
+
 def test_python(task: Task) -> None:
     expected = export(task)
     names: dict[str, Any] = {}
