@@ -38,5 +38,5 @@ os.environ.update(
 def airflow_db() -> None:
     """A migrated metadata database, made once; in a process of its own, whose warnings are Airflow's."""
     subprocess.run(
-        [sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True, timeout=120
+        [sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True, timeout=400
     )

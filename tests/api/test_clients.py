@@ -190,6 +190,12 @@ def jobs_at(server: ScriptedServer, *jobs: dict[str, Any], skew: float = 0.0) ->
     return answer
 
 
+def arrival(skew: float = 0.0) -> float:
+    """When a request that is about to be sent arrives, by a server whose clock may be wrong; not too early, however
+    slow this machine is."""
+    return time.time() + skew + 5
+
+
 def job(born: float, **fields: Any) -> dict[str, Any]:
     from datetime import datetime, timezone
 
@@ -202,7 +208,7 @@ def job(born: float, **fields: Any) -> dict[str, Any]:
 def test_a_sync_whose_answer_was_lost_is_found_again(
     face: Face, server: ScriptedServer, config: ClientConfig, fault: Any, skew: float
 ) -> None:
-    now = time.time() + skew
+    now = arrival(skew)
     older = job(now - 60, id="older")
     server.script = [fault, jobs_at(server, job(now), older, skew=skew)]
     found = face.run(config, conversations.trigger_sync("f"))
@@ -214,7 +220,7 @@ def test_a_sync_whose_answer_was_lost_is_found_again(
 def test_a_sync_that_never_arrived_is_sent_again(
     face: Face, server: ScriptedServer, config: ClientConfig, skew: float
 ) -> None:
-    now = time.time() + skew
+    now = arrival(skew)
     strangers = [
         job(now - 60, id="older"),
         job(now, id="scheduled", type="scheduled"),
@@ -230,14 +236,14 @@ def test_a_sync_that_never_arrived_is_sent_again(
 def test_a_sync_with_days_is_not_ours_when_we_asked_for_none(
     face: Face, server: ScriptedServer, config: ClientConfig
 ) -> None:
-    other = job(time.time(), id="january", startDate="2026-01-01", endDate="2026-01-31")
+    other = job(arrival(), id="january", startDate="2026-01-01", endDate="2026-01-31")
     server.script = [RESET, jobs_at(server, other), reply(409, FAILED), jobs_at(server, other)]
     with pytest.raises(x.BankSyncConflictError):
         face.run(config, conversations.trigger_sync("f"))
 
 
 def test_days_of_ours_are_found_again(face: Face, server: ScriptedServer, config: ClientConfig) -> None:
-    ours = job(time.time(), startDate="2026-01-01T00:00:00.000Z", endDate="2026-01-31")
+    ours = job(arrival(), startDate="2026-01-01T00:00:00.000Z", endDate="2026-01-31")
     server.script = [RESET, jobs_at(server, ours)]
     assert face.run(config, conversations.trigger_sync("f", "2026-01-01", "2026-01-31"))["id"] == "ours"
 
@@ -275,7 +281,7 @@ def test_a_job_from_before_our_request_left_the_queue_is_not_ours(
 def test_a_second_request_that_meets_our_own_job_finds_it(
     face: Face, server: ScriptedServer, config: ClientConfig
 ) -> None:
-    late = jobs_at(server, job(time.time()))
+    late = jobs_at(server, job(arrival()))
     server.script = [RESET, jobs_at(server), reply(409, FAILED), late]
     assert face.run(config, conversations.trigger_sync("f"))["id"] == "ours"
     assert [seen.method for seen in server.seen] == ["POST", "GET", "POST", "GET"]

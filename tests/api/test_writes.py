@@ -10,7 +10,7 @@ import pytest
 from airflow_provider_banksync import exceptions as x
 from airflow_provider_banksync.api import conversations, endpoints, jobs
 from tests.api.conftest import RESET, SILENCE, Face, ScriptedServer, ok, reply
-from tests.api.test_clients import FAILED, job, jobs_at
+from tests.api.test_clients import FAILED, arrival, job, jobs_at
 
 if TYPE_CHECKING:
     from airflow_provider_banksync.api.config import ClientConfig
@@ -35,7 +35,7 @@ def methods(server: ScriptedServer) -> list[str]:
 def test_a_feed_that_was_created_is_found(
     face: Face, server: ScriptedServer, config: ClientConfig, lost: Any
 ) -> None:
-    now = time.time()
+    now = arrival()
     old = feed(now - 3600, id="old")
     other = feed(now, id="other", name="Other")
     server.script = [lost, jobs_at(server, old, other, feed(now))]
@@ -113,7 +113,7 @@ def test_a_look_after_a_sync_meets_any_status(
     face: Face, server: ScriptedServer, config: ClientConfig
 ) -> None:
     for status in (["x"], {"a": 1}, None, 5, "done"):
-        server.script = [RESET, jobs_at(server, job(time.time(), status=status))]
+        server.script = [RESET, jobs_at(server, job(arrival(), status=status))]
         assert face.run(config, conversations.trigger_sync("f"))["id"] == "ours"
         server.script = [ok(job(0, status=status, completedAt="2026-01-01T00:00:00Z"))]
         polling = conversations.Polling(5, 20, 1e9, lambda: 0.0, lambda: 0.5)

@@ -23,14 +23,14 @@ RunDag = Callable[..., dict[str, Any]]
 def run_dag(airflow_db: None, tmp_path: Path) -> RunDag:
     """Run an example by its file's name; what it exports goes to ``tmp_path / "export"``."""
 
-    def run(name: str, *, timeout: float = 120, **conf: Any) -> dict[str, Any]:
+    def run(name: str, *, timeout: float = 400, **conf: Any) -> dict[str, Any]:
         env = {"AIRFLOW_VAR_BANKSYNC_EXPORT_URL": (tmp_path / "export").as_uri()}
         return run_dag_file(ROOT / "example_dags" / name, env=env, timeout=timeout, **conf)
 
     return run
 
 
-def run_dag_file(path: Path, *, env: dict[str, str], timeout: float = 120, **conf: Any) -> dict[str, Any]:
+def run_dag_file(path: Path, *, env: dict[str, str], timeout: float = 400, **conf: Any) -> dict[str, Any]:
     """Run a DAG file to its end; tell the states, the results and the log."""
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-m", "tests.dags.run_dag", str(path), json.dumps(conf)],

@@ -52,7 +52,7 @@ def test_it_parses_without_sandbox_and_network(name: str) -> None:
         [sys.executable, "-W", "ignore", "-c", PARSE, str(ROOT / "example_dags" / name)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         env=env,
         check=False,
     )

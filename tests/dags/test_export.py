@@ -73,7 +73,11 @@ def event() -> Any:
     import sys
 
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", EVENT], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-W", "ignore", "-c", EVENT],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
     assert not done.returncode, done.stderr
     line = next(line for line in done.stdout.splitlines() if line.startswith("EVENT "))

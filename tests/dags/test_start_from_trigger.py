@@ -66,7 +66,7 @@ class Airflow:
     def run(self) -> dict[tuple[str, int], dict[str, Any]]:
         """Run the DAG once, and return its task instances."""
         with Components(self.env, self.places.logs, Console(io.StringIO())) as components:
-            components.run("database", "db", "migrate", timeout=120)
+            components.run("database", "db", "migrate", timeout=400)
             components.run("pools", "pools", "set", "no_slots", "0", "none", timeout=60)
             for name, arguments in COMPONENTS.items():
                 components.start(name, *arguments)

@@ -120,10 +120,10 @@ def test_nothing_of_it_outlives_it(output: Path, number: signal.Signals) -> None
         before = list(itertools.takewhile(lambda line: "components" not in line, demo.stdout))
         assert demo.poll() is None, "".join(before)
         wait_until_this_many_belong_to(
-            output, 4, timeout=60
+            output, 4, timeout=300
         )  # busy starting, and starting processes of their own
         demo.send_signal(number)
-        text, _ = demo.communicate(timeout=60)
+        text, _ = demo.communicate(timeout=300)
     if number == signal.SIGKILL:
         assert demo.returncode == -signal.SIGKILL
     else:

@@ -41,7 +41,7 @@ def test_the_dag_works_when_pasted(
         [sys.executable, "-W", "ignore", "-m", "tests.dags.run_dag", str(dag_file), "{}"],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=400,
         cwd=ROOT,
         env={**os.environ, "AIRFLOW__CORE__DAGS_FOLDER": str(tmp_path)},
         check=False,

@@ -90,7 +90,7 @@ def test_to_check_a_format_loads_nothing_heavy() -> None:
         "print([name for name in ('pyarrow', 'msgspec', 'zlib.x', 'decimal.x', 'requests') if name in sys.modules])"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=300
     )
     assert done.stdout.strip() == "[]"
 
@@ -156,7 +156,7 @@ def unpack(data: bytes, compression: str | None, tmp_path: Path) -> bytes:
     command = shutil.which("zstd")
     if compression is None or command is None:
         return data if compression is None else unpack_by_duckdb(data, tmp_path)
-    done = subprocess.run([command, "-dc"], input=data, check=True, capture_output=True, timeout=60)
+    done = subprocess.run([command, "-dc"], input=data, check=True, capture_output=True, timeout=300)
     return done.stdout
 
 

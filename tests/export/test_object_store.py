@@ -341,7 +341,7 @@ with DAG("lake", schedule=None, start_date=pendulum.datetime(2026, 1, 1)) as dag
         [sys.executable, "-W", "ignore", "-m", "tests.dags.run_dag", str(dag_file), "{}"],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=400,
         cwd=ROOT,
         env={**os.environ, "AIRFLOW__CORE__DAGS_FOLDER": str(tmp_path)},
         check=False,

@@ -210,7 +210,7 @@ def test_the_same_seed_and_calls_give_the_same_bytes_in_two_processes():
         )
         for number in (1, 2)
     ]
-    first, second = (run.communicate(timeout=60)[0].strip() for run in runs)
+    first, second = (run.communicate(timeout=300)[0].strip() for run in runs)
     assert re.fullmatch(r"[0-9a-f]{64}", first)
     assert first == second
 

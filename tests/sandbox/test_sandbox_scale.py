@@ -25,7 +25,7 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
 def run(script: str, **environment: str) -> str:
     command = [sys.executable, "-c", textwrap.dedent(script)]
     done = subprocess.run(
-        command, env={**ENVIRONMENT, **environment}, capture_output=True, text=True, timeout=120, check=False
+        command, env={**ENVIRONMENT, **environment}, capture_output=True, text=True, timeout=400, check=False
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
