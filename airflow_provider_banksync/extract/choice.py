@@ -112,11 +112,13 @@ async def choose(client: AsyncClient, choice: Choice, width: int) -> Chosen:
     if not chosen.unavailable:
         refuse_unknown("account_ids", choice.account_ids, {row["id"] for _, row in listed})
         check_known("where", [row for _, row in listed], choice.where)
-    chosen.owners = [
-        owner
+    # One that is listed twice is read once: two at the same time would write the same file.
+    owners = {
+        owner.key: owner
         for owner, row in listed
         if (choice.account_ids is None or row["id"] in choice.account_ids) and matches(row, choice.where)
-    ]
+    }
+    chosen.owners = list(owners.values())
     return chosen
 
 

@@ -255,6 +255,16 @@ def test_a_filter_that_names_what_there_is_not(
     assert tree(tmp_path) == {}
 
 
+def test_an_account_that_is_listed_twice_is_read_once(banksync_sandbox: BankSyncSandbox, task: Task) -> None:
+    _, bank, account = family()[0]
+    assert [of["id"] for _, of, _ in family()].count(bank["id"]) > 1
+    banksync_sandbox.faults.add(Fault.edited(id=account["id"]), path=f"/v1/banks/{bank['id']}/accounts")
+    before = len(banksync_sandbox.requests)
+    manifest = manifest_of(task.run(**MONTH))
+    assert set(read_accounts(banksync_sandbox, before).values()) == {1}
+    assert [each["account_id"] for each in manifest["accounts"]].count(account["id"]) == 1
+
+
 def test_rows_of_another_account_are_not_taken(
     banksync_sandbox: BankSyncSandbox, task: Task, tmp_path: Path
 ) -> None:
