@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import re
+from concurrent.futures import CancelledError
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +37,8 @@ from airflow_provider_banksync.extract.reading import Reader
 from airflow_provider_banksync.hooks.listings import RESOURCES, check_resource
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_banksync.export.manifest import Unavailable
@@ -65,6 +69,7 @@ class Export:
         self._op = operator
         self._context = context
         self._resource = operator.resource
+        self._stop: Callable[[], object] = lambda: None
 
     def run(self) -> dict[str, Any]:
         """Export, and return the summary.
@@ -90,9 +95,16 @@ class Export:
         try:
             under_way.begin()
             return self._finish(under_way, self._write(under_way))
+        except CancelledError:
+            raise AirflowException("Killed: the next try goes on with the accounts that are left.") from None
         finally:
             with contextlib.suppress(ExportError):  # a lock that cannot be given back is taken over in time
                 under_way.end()
+
+    def stop(self) -> None:
+        """Drop what is under way; from any thread, or a signal's handler. `run` then raises `AirflowException`."""
+        with contextlib.suppress(RuntimeError):  # it has just ended
+            self._stop()
 
     # --- the arguments ---
 
@@ -242,6 +254,9 @@ class Export:
         config = self._op.hook.get_config()
 
         async def work() -> list[Unavailable]:
+            loop, task = asyncio.get_running_loop(), asyncio.current_task()
+            if task is not None:
+                self._stop = functools.partial(loop.call_soon_threadsafe, task.cancel)
             beating = asyncio.ensure_future(_beat(run))
             try:
                 async with AsyncClient(config) as client:

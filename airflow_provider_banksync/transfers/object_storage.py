@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_banksync.extract.export import Export
+
 ON_UNAVAILABLE = ("fail", "report")
 FILE_FORMATS = ("jsonl", "csv", "parquet")
 COMPRESSIONS = (None, "gzip", "zstd")
@@ -81,6 +83,7 @@ class BankSyncToObjectStorageOperator(BankSyncTaskMixin, BaseOperator):
         "banksync_conn_id",
     )
     ui_color = "#f7f0de"
+    _export: Export | None = None
 
     def __init__(
         self,
@@ -144,9 +147,17 @@ class BankSyncToObjectStorageOperator(BankSyncTaskMixin, BaseOperator):
 
         with permanent_errors_fail():
             try:
-                return Export(self, context).run()
+                self._export = Export(self, context)
+                return self._export.run()
             except ExportError as error:
                 raise (AirflowFailException if error.permanent else AirflowException)(str(error)) from error
+            finally:
+                self._export = None
+
+    def on_kill(self) -> None:
+        """Leave off and give the lock back, so that no other run has to wait until it counts as dead."""
+        if self._export is not None:
+            self._export.stop()
 
 
 def _check_choice(argument: str, value: object, choices: Sequence[object]) -> None:

@@ -28,12 +28,15 @@ class Task:
     arguments: dict[str, Any] = field(default_factory=dict)
     outlet_events: Any = None
     dag_run: Any = None
+    #: That of the last try.
+    operator: BankSyncToObjectStorageOperator | None = None
 
     def run(self, **arguments: Any) -> dict[str, Any]:
         """One try."""
         given: dict[str, Any] = {"scope": "family", **self.arguments, **arguments}
         where = self.destination.as_uri() if isinstance(self.destination, Path) else self.destination
         operator = BankSyncToObjectStorageOperator(task_id="export", destination=where, **given)
+        self.operator = operator
         start, end = self.interval
         context = {
             "ti": SimpleNamespace(

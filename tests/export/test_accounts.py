@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import itertools
 import re
+import threading
+import time
 from collections import Counter
+from collections.abc import Sequence
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
@@ -75,6 +78,19 @@ def read_accounts(sandbox: BankSyncSandbox, since: int = 0) -> Counter[str]:
         if (match := TRANSACTIONS.fullmatch(record.path)) and "cursor" not in str(record.query):
             asked[match[2]] += 1
     return asked
+
+
+class Lazy(Sequence[str]):
+    """As a task gets the results of a mapped one."""
+
+    def __init__(self, values: list[str]) -> None:
+        self._values = values
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._values[index]
 
 
 # --- windows ---
@@ -212,7 +228,7 @@ def test_filters(task: Task, tmp_path: Path) -> None:
     assert set(exported(tmp_path)) <= {(workspace, account["id"])}
     currency = accounts[-1][2]["currency"]
     task.destination = tmp_path / "elsewhere"
-    task.run(where={"currency": currency}, **MONTH)
+    task.run(where={"currency": Lazy([currency])}, **MONTH)
     assert set(exported(tmp_path / "elsewhere")) == {
         (owner, one["id"]) for owner, _, one in accounts if one["currency"] == currency
     } & set(without_empty(truth(**MONTH)))
@@ -500,6 +516,34 @@ def test_a_key_that_is_withdrawn_ends_it_at_once(
     with pytest.raises(AirflowFailException, match="401"):
         task.run(concurrency=2, **MONTH)
     assert rule.hits <= 3
+
+
+@pytest.mark.parametrize("path", ["/v1/banks/*/accounts", "/v1/banks/*/accounts/*/transactions"])
+def test_a_task_that_is_killed_gives_the_lock_back(
+    banksync_sandbox: BankSyncSandbox, task: Task, tmp_path: Path, path: str
+) -> None:
+    expected = truth(**MONTH)
+    rule = banksync_sandbox.faults.add(Fault.latency(30), path=path, nth=5)
+
+    def kill() -> None:
+        while not rule.hits:
+            time.sleep(0.01)
+        assert task.operator is not None
+        task.operator.on_kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    with pytest.raises(AirflowException, match="Killed: the next try goes on") as caught:
+        task.run(concurrency=1, **MONTH)
+    killer.join()
+    assert not isinstance(caught.value, AirflowFailException)
+    assert not [name for name in tree(tmp_path) if "_lock" in name or "_tmp" in name]
+    banksync_sandbox.faults.clear()
+    task.run_id = "another"
+    task.run(**MONTH)
+    assert exported(tmp_path) == without_empty(expected)
+    assert task.operator is not None
+    task.operator.on_kill()  # nothing is under way
 
 
 def test_another_run_reads_all_anew(banksync_sandbox: BankSyncSandbox, task: Task) -> None:
