@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_banksync.compat import AIRFLOW
+from tests.conftest import ROOT
 from tests.export.harness import rows_of, tree
 from tests.leaks import files_with
 
@@ -82,3 +83,20 @@ def event() -> Any:
     assert not done.returncode, done.stderr
     line = next(line for line in done.stdout.splitlines() if line.startswith("EVENT "))
     return json.loads(line.removeprefix("EVENT "))
+
+
+@pytest.mark.banksync_sandbox(portals=3)
+def test_mapped_tasks(
+    banksync_sandbox: BankSyncSandbox, run_dag: RunDag, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__CORE__DAGS_FOLDER", str(ROOT / "tests" / "dags" / "own"))
+    told = run_dag("../tests/dags/own/exports_mapped.py")
+    assert told["state"] == "success", told["log"][-20000:]
+    portals = {portal for portal, _ in banksync_sandbox.portals}
+    rows = {name: rows_of(tmp_path / "export" / name) for name in ("alone", "together", "banks")}
+    for found in rows.values():
+        assert {path.split("workspace_id=")[1].split("/")[0] for path in found} == portals
+    count = {name: sum(map(len, found.values())) for name, found in rows.items()}
+    assert count["alone"] == count["together"] > 0
+    results = [task["result"] for task in told["tasks"] if task["task_id"] == "together"]
+    assert max(result["rows"] for result in results) == count["together"]
