@@ -31,8 +31,8 @@ def of_interval(start: datetime, end: datetime, zone: tzinfo) -> Window | None:
     """Return the days that ended within an interval of time: after its start, or at its end.
 
     So intervals that follow one another share no day and leave none out, at whatever hour they begin, and a day is
-    read when it is over. An interval of no length (Airflow 3 gives one to runs of a cron schedule) has the last day
-    that was over at that moment.
+    read when it is over. An interval of no length, as a run by hand has on Airflow 3, has the last day that was over at
+    that moment.
 
     :param zone: whose midnights count.
     :return: None where no day ended in the interval.

@@ -34,6 +34,7 @@ from airflow_provider_banksync.export.windows import Window
 from airflow_provider_banksync.extract import choice, listing, outcomes
 from airflow_provider_banksync.extract.choice import Choice
 from airflow_provider_banksync.extract.reading import Reader
+from airflow_provider_banksync.extract.schedule import time_before
 from airflow_provider_banksync.hooks.listings import RESOURCES, check_resource
 
 if TYPE_CHECKING:
@@ -199,12 +200,18 @@ class Export:
         return Window.of_days(first, last) if first else found
 
     def _interval(self) -> Window | None:
-        zone = self._context["dag"].timezone
-        interval = self._context.get("data_interval_start"), self._context.get("data_interval_end")
-        if interval[0] is None or interval[1] is None:
-            moment = self._moment()
-            return windows.of_interval(moment, moment, zone)
-        return windows.of_interval(interval[0], interval[1], zone)
+        dag = self._context["dag"]
+        start: datetime | None = self._context.get("data_interval_start")
+        end: datetime | None = self._context.get("data_interval_end")
+        if start is None or end is None:
+            start = end = self._moment()
+        if start == end and self._is_scheduled():
+            start = time_before(getattr(dag, "timetable", None), end) or start
+        return windows.of_interval(start, end, dag.timezone)
+
+    def _is_scheduled(self) -> bool:
+        kind = getattr(self._context["dag_run"], "run_type", None)
+        return getattr(kind, "value", kind) in ("scheduled", "backfill")
 
     def _moment(self) -> datetime:
         """Return when this run was due: later for a later run."""
@@ -212,8 +219,7 @@ class Export:
         moment = getattr(run, "run_after", None)
         if moment is None:  # Airflow 2
             # The interval of a run that datasets began is that of the runs which wrote them, however long ago.
-            scheduled = str(getattr(run, "run_type", "")).endswith(("scheduled", "backfill"))
-            moment = self._context.get("data_interval_end") if scheduled else None
+            moment = self._context.get("data_interval_end") if self._is_scheduled() else None
             moment = moment or getattr(run, "execution_date", None) or self._context.get("logical_date")
         return moment or datetime.now(timezone.utc)
 

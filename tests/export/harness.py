@@ -24,6 +24,8 @@ class Task:
     interval: tuple[datetime | None, datetime | None] = DAY
     zone: tzinfo = timezone.utc
     run_after: datetime | None = None
+    run_type: str = "manual"
+    timetable: Any = None
     map_index: int = -1
     arguments: dict[str, Any] = field(default_factory=dict)
     outlet_events: Any = None
@@ -42,8 +44,9 @@ class Task:
             "ti": SimpleNamespace(
                 dag_id="lake", task_id="export", run_id=self.run_id, map_index=self.map_index
             ),
-            "dag": SimpleNamespace(timezone=self.zone),
-            "dag_run": self.dag_run or SimpleNamespace(run_after=self.run_after or end),
+            "dag": SimpleNamespace(timezone=self.zone, timetable=self.timetable),
+            "dag_run": self.dag_run
+            or SimpleNamespace(run_after=self.run_after or end, run_type=self.run_type),
             "data_interval_start": start,
             "data_interval_end": end,
             "outlet_events": self.outlet_events,
