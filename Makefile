@@ -47,7 +47,7 @@ ui: setup ## the same, with Airflow's web UI to click through
 	@"$(PY)" -m demo --ui
 
 test: setup ## every test, on the newest Airflow
-	@"$(PY)" -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+	@"$(PY)" -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 kills: setup ## kill a real Airflow's workers, and exports, more than 50 times, its triggerer amid 100 waits; minutes
 	@BANKSYNC_KILLS=50 BANKSYNC_WAITS=100 "$(PY)" -m pytest tests/kill $(ARGS)

@@ -154,7 +154,7 @@ def run_tests(venv: Venv, left_out: tuple[str, ...]) -> tuple[int, str]:
                 "-n",
                 str(WORKERS),
                 "--dist",
-                "worksteal",
+                "loadfile",  # what a file sets up once is set up once
                 "-m",
                 "not slow",
                 "--tb=short",
