@@ -12,9 +12,9 @@ _MISSING = object()
 def time_before(timetable: object, moment: datetime) -> datetime | None:
     """Return when a schedule came round before `moment`, at which it did, too.
 
-    For timetables that begin a run at a time and not for an interval: ``CronTriggerTimetable``, which is Airflow 3's for
-    cron expressions, ``MultipleCronTriggerTimetable`` and ``DeltaTriggerTimetable``; in the Task SDK's form or, before
-    Airflow 3.2, the scheduler's, whose attributes are private.
+    For timetables that begin a run at a time and not for an interval: ``CronTriggerTimetable``, which is Airflow 3's
+    for cron expressions, ``MultipleCronTriggerTimetable`` and ``DeltaTriggerTimetable``; in the Task SDK's form or,
+    before Airflow 3.2, the scheduler's, whose attributes are private.
 
     :return: None where the timetable is of another kind.
     """
