@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import threading
+import os
 from bisect import bisect_left
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Context, Decimal, Inexact, InvalidOperation
+from functools import cache
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
@@ -74,14 +76,25 @@ _FITS: dict[Kind, Fit] = {
 #: Of these pyarrow takes what fits, and refuses the rest. Not so of numbers: it takes 3.5 for the whole number 3 and
 #: 1E-77 for nothing, and 1E-999999999 ends the process.
 _STRICT = frozenset({Kind.TEXT, Kind.FLAG})
-#: To make arrays of rows takes Python's own lock: of several threads, all but one would wait, their rows in memory.
-_IN_TURN = threading.Lock()
 
 
 def schema(resource: str) -> pa.Schema:
     """Return the schema that all files of a resource have."""
     fields = [pa.field(name, _TYPES[kind]) for name, kind in SCHEMAS[resource]]
     return pa.schema([*fields, pa.field(EXTRA, pa.string())])
+
+
+@cache
+def _encoder() -> ThreadPoolExecutor:
+    """Return the one thread that makes arrays and encodes them.
+
+    Making arrays of rows takes Python's own lock, so that several threads would wait for one another, their rows in
+    memory; and Arrow keeps memory for each thread that has used it.
+    """
+    return ThreadPoolExecutor(1, "banksync-parquet")
+
+
+os.register_at_fork(after_in_child=_encoder.cache_clear)  # the child has no such thread
 
 
 class ParquetWriter:
@@ -100,8 +113,7 @@ class ParquetWriter:
         """Add rows."""
         while len(batch):
             taken, batch = batch.split(self._room(batch))
-            with _IN_TURN:
-                self._group.append(self._record_batch(taken))
+            self._group.append(_encoder().submit(self._record_batch, taken).result())
             self._rows += len(taken)
             self._bytes += sum(map(len, taken.raw))
             if self._rows >= _GROUP_ROWS or self._bytes >= _GROUP_BYTES:
@@ -111,7 +123,7 @@ class ParquetWriter:
         """Write the last rows, and where each column is."""
         if self._group:
             self._flush()
-        self._writer.close()
+        _encoder().submit(self._writer.close).result()
         self._stream.write(self._held.take())
 
     def _room(self, batch: Batch) -> int:
@@ -131,15 +143,15 @@ class ParquetWriter:
         return pa.RecordBatch.from_arrays([*arrays, extra], schema=self._schema)
 
     def _flush(self) -> None:
+        _encoder().submit(self._encode).result()
+        self._rows = self._bytes = 0
+        self._stream.write(self._held.take())
+
+    def _encode(self) -> None:
         # In one piece: where its pieces end would show in the pages.
         table = pa.Table.from_batches(self._group, self._schema).combine_chunks()
         self._group.clear()
-        self._rows = self._bytes = 0
         self._writer.write_table(table, row_group_size=_GROUP_ROWS)
-        del table
-        # Arrow would keep what each thread has used once.
-        pa.default_memory_pool().release_unused()
-        self._stream.write(self._held.take())
 
 
 def _array(column: Column, rows: list[Row], left: Leftovers) -> pa.Array:

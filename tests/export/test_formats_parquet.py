@@ -6,6 +6,8 @@ import io
 import itertools
 import json
 import random
+import subprocess
+import sys
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -346,3 +348,27 @@ def test_duckdb_reads_it(tmp_path: Path, compression: str | None) -> None:
     file.write_bytes(write(raw, "parquet", compression))
     query = f"select sum(amount), min(date), min(extra), count(extra->>'odd') from read_parquet('{file}')"
     assert duckdb.sql(query).fetchall() == [(Decimal("-0.30"), date(2024, 1, 1), '{"odd":1E+400}', 3)]
+
+
+FORKED = """
+import io, os, sys
+from airflow_provider_banksync.export.parquet import ParquetWriter
+from airflow_provider_banksync.export.rows import Batch
+
+def one_file():
+    stream = io.BytesIO()
+    writer = ParquetWriter(stream, "banks", None)
+    writer.write(Batch([b'{"id":"a"}']))
+    writer.close()
+    return stream.getvalue()
+
+before = one_file()
+child = os.fork()
+if not child:
+    os._exit(0 if one_file() == before else 1)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_process_that_was_forked_off_writes_as_well() -> None:
+    subprocess.run([sys.executable, "-W", "ignore", "-c", FORKED], check=True, timeout=120)
