@@ -10,13 +10,10 @@ seconds. The script is what a user would write: requests with urllib3's Retry, w
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import platform
-import subprocess
 import sys
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
@@ -27,7 +24,7 @@ sys.path.insert(0, str(ROOT))
 
 from airflow_provider_banksync.sandbox import BankSyncSandbox  # noqa: E402 - it is run as a script, too
 from airflow_provider_banksync.sandbox.ratelimit import RateLimit  # noqa: E402
-from benchmarks.contenders import Task  # noqa: E402
+from benchmarks.contenders import Task, contend  # noqa: E402
 
 if TYPE_CHECKING:
     from airflow_provider_banksync.sandbox.ratelimit import Traffic
@@ -76,24 +73,7 @@ def play(name: str, limit: int, python: str) -> tuple[Use, int]:
         lake = Path(home, "lake")
         lake.mkdir()
         task = Task(sandbox.url, sandbox.api_key, "2026-01-01", "2026-01-25", "jsonl", str(lake), limit=limit)
-        env = {
-            **{key: value for key, value in os.environ.items() if not key.startswith("AIRFLOW_")},
-            "AIRFLOW_HOME": home,
-            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            "HOME": home,
-            "PYTHONPATH": str(ROOT),
-        }
-        done = subprocess.run(
-            [python, str(ROOT / "benchmarks" / "contenders.py"), name],
-            input=json.dumps(asdict(task)),
-            capture_output=True,
-            text=True,
-            env=env,
-            cwd=home,
-            check=False,
-        )
-        if done.returncode:
-            raise SystemExit(f"{name} failed: {done.stderr[-3000:]}")
+        contend(name, task, python, home)
         rows = sum(len(path.read_bytes().splitlines()) for path in lake.rglob("*.jsonl"))
         return Use.of(sandbox.traffic(), limit), rows
 

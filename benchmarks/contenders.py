@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import resource
+import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -51,6 +52,34 @@ class Took:
     processor: float
     before: float
     peak: float
+
+
+def contend(name: str, task: Task, python: str, home: str) -> Took:
+    """Let a contender work, in a process of its own.
+
+    :param python: whose environment has what it needs.
+    :param home: an empty folder, for what it and its libraries keep.
+    """
+    root = str(Path(__file__).resolve().parents[1])
+    env = {
+        **{key: value for key, value in os.environ.items() if not key.startswith(("AIRFLOW_", "DLT_"))},
+        "AIRFLOW_HOME": home,
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "HOME": home,
+        "PYTHONPATH": root,
+    }
+    done = subprocess.run(
+        [python, __file__, name],
+        input=json.dumps(asdict(task)),
+        capture_output=True,
+        text=True,
+        env=env,
+        cwd=home,
+        check=False,
+    )
+    if done.returncode:
+        raise SystemExit(f"{name} failed: {done.stderr[-3000:]}")
+    return Took(**json.loads(done.stdout))
 
 
 # --- over requests ---

@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
 from importlib.metadata import version
@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.contenders import Task, Took  # noqa: E402 - it is run as a script, too
+from benchmarks.contenders import Task, Took, contend  # noqa: E402 - it is run as a script, too
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -168,27 +168,10 @@ def play(name: str, task: Task, wanted: Content, python: str) -> Took:
     with tempfile.TemporaryDirectory(prefix="banksync-export-") as home:
         task = replace(task, folder=str(Path(home, "lake")))
         Path(task.folder).mkdir()
-        env = {
-            **{key: value for key, value in os.environ.items() if not key.startswith(("AIRFLOW_", "DLT_"))},
-            "AIRFLOW_HOME": home,
-            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            "HOME": home,
-            "PYTHONPATH": str(ROOT),
-        }
-        done = subprocess.run(
-            [python, str(ROOT / "benchmarks" / "contenders.py"), name],
-            input=json.dumps(asdict(task)),
-            capture_output=True,
-            text=True,
-            env=env,
-            cwd=home,
-            check=False,
-        )
-        if done.returncode:
-            raise SystemExit(f"{name} failed: {done.stderr[-3000:]}")
+        took = contend(name, task, python, home)
         if name != "download" and (found := written(task)) != wanted:
             raise SystemExit(f"{name} wrote {found} and not {wanted}")
-        return Took(**json.loads(done.stdout))
+        return took
 
 
 # --- the benchmark ---
