@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from demo.settings import Login
 
 PAGE = 100
-TIMEOUT = 60.0
+TIMEOUT = 180.0
 COMPONENTS = ("metadatabase", "scheduler", "triggerer", "dag_processor")
 
 

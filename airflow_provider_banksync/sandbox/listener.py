@@ -23,7 +23,7 @@ HOST = "127.0.0.1"
 _LAST_CHANCE = 1.0
 """Real seconds that a request under way has to be done when its sandbox stops."""
 _THREAD = "banksync-sandbox"
-PATIENCE = 10.0
+PATIENCE = 60.0
 """Real seconds that starting, and stopping, may take."""
 
 

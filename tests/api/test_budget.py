@@ -200,10 +200,9 @@ def test_a_long_body_costs_nothing(face: Face) -> None:
     face.budget._clock = time.monotonic
     with BankSyncSandbox(portals=1) as sandbox:
         sandbox.faults.add(Fault.dripping(1.5))
-        began = time.monotonic()
         face.run(ClientConfig(secret=sandbox.api_key, base_url=sandbox.url), endpoints.whoami())
-    assert time.monotonic() - began >= 1.2
-    assert face.budget._bucket.peek(0).timestamp / 1000 < began + 1.0
+        ended = time.monotonic()
+    assert face.budget._bucket.peek(0).timestamp / 1000 < ended - 1.0, "counted when its answer began"
 
 
 def test_a_request_that_is_cancelled_counts_all_the_same(

@@ -156,7 +156,7 @@ def test_a_result_or_one_of_our_errors(
         value = run(config, call)
     except BankSyncError as caught:
         error = caught
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
     if error is None:
         check_result(call, status, body if mangle != "short" else body[: len(body) // 2], value)
         return

@@ -142,7 +142,7 @@ def test_a_conversation_ends_in_a_result_or_one_of_our_errors(
         value = Face(kind, [], RateBudget(10)).run(config, TALKS[talk]())
     except BankSyncError as caught:
         error = caught
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60
     assert sum(seen.method != "GET" for seen in hostile.seen) <= conversations.WRITE_ATTEMPTS
     if error is None:
         assert value is None or isinstance(value, (dict, list))

@@ -139,7 +139,7 @@ def test_a_look_at_a_job_does_not_wait_for_the_budget_beyond_the_deadline(
         pytest.raises(x.BankSyncJobTimeoutError, match="budget of the key is spent") as caught,
     ):
         client.run(conversations.wait_for_job("f", "ours", waiting))
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     assert caught.value.job["status"] == "queued"
 
 
@@ -397,7 +397,7 @@ def test_a_body_that_drips_is_given_up(face: Face, config: ClientConfig) -> None
             connection.sendall(
                 b"HTTP/1.1 200 X\r\nContent-Type: application/json\r\nContent-Length: 9999\r\n\r\n"
             )
-            for _ in range(200):
+            for _ in range(6_000):
                 try:
                     connection.sendall(b" ")
                 except OSError:
@@ -406,7 +406,7 @@ def test_a_body_that_drips_is_given_up(face: Face, config: ClientConfig) -> None
 
     threading.Thread(target=drip, daemon=True).start()
     slow = replace(
-        config, base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=0.1, max_retries=0
+        config, base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=0.5, max_retries=0
     )
     with pytest.raises(x.BankSyncConnectionError, match="not complete"):
         face.run(slow, endpoints.list_feeds())

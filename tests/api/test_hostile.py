@@ -42,7 +42,7 @@ def dripping(first: bytes, drop: bytes) -> Iterator[str]:
                 connection.recv(65536)
                 try:
                     connection.sendall(first)
-                    for _ in range(300):
+                    for _ in range(3_000):
                         connection.sendall(drop)
                         time.sleep(0.02)
                 except OSError:
@@ -67,10 +67,10 @@ def dripping(first: bytes, drop: bytes) -> Iterator[str]:
 def test_what_drips_is_given_up(face: Face, config: ClientConfig, first: bytes, drop: bytes) -> None:
     began = time.monotonic()
     with dripping(first, drop) as url:
-        slow = replace(config, base_url=url, timeout=0.1, max_retries=0)
+        slow = replace(config, base_url=url, timeout=0.5, max_retries=0)
         with pytest.raises(x.BankSyncConnectionError, match="not complete"):
             face.run(slow, endpoints.list_feeds())
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 30
 
 
 def test_an_answer_that_is_slow_but_ends_is_taken(face: Face, config: ClientConfig) -> None:
@@ -84,10 +84,10 @@ def test_an_answer_that_is_slow_but_ends_is_taken(face: Face, config: ClientConf
                 connection.recv(65536)
                 for start in range(0, len(head + body), 12):
                     connection.sendall((head + body)[start : start + 12])
-                    time.sleep(0.04)
+                    time.sleep(0.1)
 
         threading.Thread(target=serve, daemon=True).start()
-        slow = replace(config, base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=0.3)
+        slow = replace(config, base_url=f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=1.0)
         assert face.run(slow, endpoints.list_feeds()) == []
 
 
@@ -160,7 +160,7 @@ def test_a_forked_process_has_connections_of_its_own(config: ClientConfig) -> No
 
         threading.Thread(target=accept, daemon=True).start()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        with Client(replace(config, base_url=url, timeout=5.0)) as client:
+        with Client(replace(config, base_url=url, timeout=300.0)) as client:
             client.send(endpoints.list_feeds())
             child = os.fork()
             if child == 0:
@@ -186,11 +186,14 @@ def test_many_threads_share_one_client_in_peace(
     together = threading.Barrier(20)
 
     def answer(_: Any) -> bytes:
-        together.wait(5)
+        together.wait(300)
         return HEAD + b"Content-Length: %d\r\n\r\n" % len(OK_BODY) + OK_BODY
 
     server = ScriptedServer([answer] * 20)
-    with Client(replace(config, base_url=server.url, timeout=5.0)) as client, ThreadPoolExecutor(20) as pool:
+    with (
+        Client(replace(config, base_url=server.url, timeout=300.0)) as client,
+        ThreadPoolExecutor(20) as pool,
+    ):
         for future in [pool.submit(client.send, endpoints.list_feeds()) for _ in range(20)]:
             assert future.result().value == []
     server.close()

@@ -73,7 +73,7 @@ class FastTime:
     ) -> dict[str, Any]:
         data = None if body is None else json.dumps(body).encode()
         request = Request(f"{self.url}{path}", data, {"User-Agent": "tests", **headers}, method=method)
-        with urlopen(request, timeout=10) as answer:
+        with urlopen(request, timeout=300) as answer:
             told: dict[str, Any] = json.loads(answer.read())
             return told
 

@@ -67,7 +67,7 @@ class Airflow:
         """Run the DAG once, and return its task instances."""
         with Components(self.env, self.places.logs, Console(io.StringIO())) as components:
             components.run("database", "db", "migrate", timeout=400)
-            components.run("pools", "pools", "set", "no_slots", "0", "none", timeout=60)
+            components.run("pools", "pools", "set", "no_slots", "0", "none", timeout=300)
             for name, arguments in COMPONENTS.items():
                 components.start(name, *arguments)
                 if name == "api-server":

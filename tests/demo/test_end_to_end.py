@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
-TIMEOUT = 420
+TIMEOUT = 900
 
 pytestmark = pytest.mark.slow
 

@@ -50,7 +50,7 @@ class Run:
     def post(sandbox: BankSyncSandbox, path: str, workspace_id: str) -> None:
         headers = {"X-API-Key": sandbox.api_key, "User-Agent": "tests", "X-Workspace-Id": workspace_id}
         body = {"startDate": "2026-01-01", "endDate": "2026-01-02"}
-        requests.post(f"{sandbox.url}{path}", headers=headers, json=body, timeout=10).raise_for_status()
+        requests.post(f"{sandbox.url}{path}", headers=headers, json=body, timeout=300).raise_for_status()
 
     def sync(self, *, broken: bool) -> int:
         """The position of a feed's task, of the broken bank's or of another's."""

@@ -59,7 +59,7 @@ def marked(mark: str) -> list[int]:
     return found
 
 
-def wait_for(condition: Callable[[], bool], timeout: float = 15.0) -> bool:
+def wait_for(condition: Callable[[], bool], timeout: float = 300.0) -> bool:
     deadline = time.monotonic() + timeout
     while not condition():
         if time.monotonic() > deadline:
@@ -147,7 +147,7 @@ def test_a_taken_port_is_told_as_such(components: Components) -> None:
 def test_a_command_that_fails_or_hangs_is_told(components: Components, mark: str) -> None:
     with components:
         with pytest.raises(DemoError, match="`airflow ends` ended with status 3"):
-            components.run("database", "ends", timeout=30)
+            components.run("database", "ends", timeout=300)
         with pytest.raises(DemoError, match="`airflow polite` did not end within 0 s"):
             components.run("database", "polite", timeout=0.2)
     assert marked(mark) == []

@@ -59,7 +59,7 @@ def served(sandbox: BankSyncSandbox, **query: str) -> Iterator[tuple[str, str, d
 
         def get(path: str, workspace_id: str, **more: str) -> dict[str, Any]:
             headers = {"X-Workspace-Id": workspace_id}
-            answer = session.get(f"{sandbox.url}/v1/{path}", headers=headers, params=more, timeout=30)
+            answer = session.get(f"{sandbox.url}/v1/{path}", headers=headers, params=more, timeout=300)
             assert answer.status_code == 200, answer.text
             return dict(json.loads(answer.content, parse_float=Decimal))
 

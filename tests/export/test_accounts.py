@@ -132,7 +132,7 @@ def test_every_row_is_as_it_came(banksync_sandbox: BankSyncSandbox, task: Task, 
     answer = requests.get(
         f"{banksync_sandbox.url}{path}",
         headers={"X-API-Key": banksync_sandbox.api_key, "User-Agent": "test"},
-        timeout=10,
+        timeout=300,
     )
     (body,) = [body for path, body in tree(tmp_path).items() if f".{account['id']}-" in path]
     lines = body.splitlines()[:20]

@@ -371,4 +371,4 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 def test_a_process_that_was_forked_off_writes_as_well() -> None:
-    subprocess.run([sys.executable, "-W", "ignore", "-c", FORKED], check=True, timeout=120)
+    subprocess.run([sys.executable, "-W", "ignore", "-c", FORKED], check=True, timeout=400)

@@ -471,17 +471,17 @@ def test_an_account_given_up_while_a_thread_writes_it(place: Store, monkeypatch:
 
     def slow(path: str) -> Any:
         opened.set()
-        assert go_on.wait(10)
+        assert go_on.wait(300)
         return open_file(path)
 
     monkeypatch.setattr(run.base, "open", slow)
     with ThreadPoolExecutor(2) as pool:
         writing = pool.submit(unit.write, Batch.of([{"id": "1"}, {"id": "2"}]))
-        assert opened.wait(10)
+        assert opened.wait(300)
         giving_up = pool.submit(unit.abandon)
         go_on.set()
-        giving_up.result(10)
-        writing.result(10)
+        giving_up.result(300)
+        writing.result(300)
     before = place.objects()
     with pytest.raises(ExportError, match="this try has ended"):
         unit.write(Batch.of([{"id": "3"}]))

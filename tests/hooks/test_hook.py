@@ -27,7 +27,7 @@ def truth(sandbox: BankSyncSandbox, path: str, workspace_id: str | None = None) 
     headers = {"X-API-Key": sandbox.api_key, "User-Agent": "tests/1"}
     if workspace_id:
         headers["X-Workspace-Id"] = workspace_id
-    answer = requests.get(sandbox.url + path, headers=headers, timeout=10)
+    answer = requests.get(sandbox.url + path, headers=headers, timeout=300)
     assert answer.status_code == 200, answer.text
     return json.loads(answer.content, parse_float=Decimal)["data"]
 

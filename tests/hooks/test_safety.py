@@ -164,7 +164,7 @@ def test_a_wait_takes_timedeltas(banksync_sandbox: BankSyncSandbox) -> None:
     began = time.monotonic()
     with pytest.raises(x.BankSyncJobTimeoutError, match=r"cancel it"):
         hook.wait_for_job(feed["id"], job["id"], timedelta(seconds=0.1), timedelta(seconds=0.05))
-    assert 0.1 <= time.monotonic() - began < 5
+    assert 0.1 <= time.monotonic() - began < 60
 
 
 @pytest.mark.parametrize("source", [None, "", 5])

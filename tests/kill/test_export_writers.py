@@ -117,7 +117,7 @@ def test_or_while_it_waited_for_an_answer(
     banksync_sandbox.clear_requests()
     banksync_sandbox.faults.add(Fault.latency(0.1), path="/v1/**")
     before = Try(task(tmp_path), banksync_sandbox.connection_uri)
-    wait_until(lambda: len(banksync_sandbox.requests) >= request_number, 20, "it has asked", pause=0.005)
+    wait_until(lambda: len(banksync_sandbox.requests) >= request_number, 300, "it has asked", pause=0.005)
     before.send(signal.SIGSTOP)
     banksync_sandbox.faults.clear()
     comes_back(banksync_sandbox, tmp_path, before)
@@ -125,7 +125,7 @@ def test_or_while_it_waited_for_an_answer(
 
 def comes_back(sandbox: BankSyncSandbox, folder: Path, before: Try) -> None:
     """Wait for a try to stop, let the next one do all, and then the first one go on."""
-    wait_until(before.is_stopped, 20, "it has stopped", pause=0.01)
+    wait_until(before.is_stopped, 300, "it has stopped", pause=0.01)
     add_rows(sandbox)
     run(task(folder), sandbox.connection_uri)
     found = consistent(folder)

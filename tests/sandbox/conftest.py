@@ -40,7 +40,7 @@ class Client:
         sent = dict(headers or {})
         if workspace is not None:
             sent["X-Workspace-Id"] = workspace
-        return self._session.request(method, self.sandbox.url + path, headers=sent, timeout=10, **more)
+        return self._session.request(method, self.sandbox.url + path, headers=sent, timeout=300, **more)
 
     def get(self, path: str, **more: Any) -> requests.Response:
         return self.send("GET", path, **more)

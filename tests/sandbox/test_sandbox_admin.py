@@ -17,7 +17,7 @@ def office(fresh, client_of):
     session.trust_env = False
 
     def call(method, path="", **more):
-        return session.request(method, f"{sandbox.url}/_sandbox{path}", timeout=10, **more)
+        return session.request(method, f"{sandbox.url}/_sandbox{path}", timeout=300, **more)
 
     yield sandbox, client_of(sandbox), call
     session.close()
@@ -218,7 +218,7 @@ def test_faults_do_not_happen_to_admin_calls_or_nobody_could_end_them(office):
     sandbox, _, call = office
     call("POST", "/faults", json={"fault": "reset"})
     assert call("DELETE", "/faults").status_code == 200
-    connection = http.client.HTTPConnection(urlsplit(sandbox.url).netloc, timeout=10)
+    connection = http.client.HTTPConnection(urlsplit(sandbox.url).netloc, timeout=300)
     connection.request("GET", "/_sandbox/clock")
     assert connection.getresponse().status == 200
     connection.close()

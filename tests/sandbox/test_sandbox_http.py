@@ -39,7 +39,7 @@ def test_the_edge_blocks_who_does_not_name_himself(client, agent):
 
 
 def test_the_edge_blocks_a_missing_user_agent_before_it_looks_at_the_key(family):
-    connection = http.client.HTTPConnection(urlsplit(family.url).netloc, timeout=10)
+    connection = http.client.HTTPConnection(urlsplit(family.url).netloc, timeout=300)
     connection.request("GET", "/nowhere")
     response = connection.getresponse()
     assert (response.status, b"1010" in response.read()) == (403, True)
@@ -198,7 +198,7 @@ def test_a_bug_of_the_sandbox_is_a_500_in_the_envelope_and_a_traceback_in_the_lo
 def test_a_client_that_hangs_up_is_written_down(fresh):
     sandbox = fresh()
     feed = sandbox.world.feeds(sandbox.world.parent)[0].id
-    connection = http.client.HTTPConnection(urlsplit(sandbox.url).netloc, timeout=10)
+    connection = http.client.HTTPConnection(urlsplit(sandbox.url).netloc, timeout=300)
     connection.putrequest("POST", f"/v1/feeds/{feed}/sync")
     for name, value in (
         ("User-Agent", "tests/1.0"),
@@ -220,9 +220,9 @@ def test_a_client_that_hangs_up_is_written_down(fresh):
 def test_who_knocks_while_the_sandbox_stops_does_not_hold_it_up(fresh):
     sandbox = fresh()
     address = ("127.0.0.1", urlsplit(sandbox.url).port)
-    callers = [socket.create_connection(address, timeout=5) for _ in range(5)]
+    callers = [socket.create_connection(address, timeout=300) for _ in range(5)]
     began = time.monotonic()
     sandbox.stop()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60
     for caller in callers:
         caller.close()

@@ -31,7 +31,7 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
 def test_a_sandbox_is_there_inside_its_block_and_gone_after_it():
     with BankSyncSandbox(portals=1) as sandbox:
         port = urlsplit(sandbox.url).port
-        assert requests.get(sandbox.url, headers={"User-Agent": "tests/1.0"}, timeout=5).status_code == 404
+        assert requests.get(sandbox.url, headers={"User-Agent": "tests/1.0"}, timeout=300).status_code == 404
     with pytest.raises(SandboxError, match="not running"):
         _ = sandbox.url
     with socket.socket() as probe:
@@ -59,7 +59,7 @@ def test_a_port_in_use_is_said_at_once(family):
 def test_a_port_is_free_again_at_once():
     with BankSyncSandbox(portals=1) as first:
         port = urlsplit(first.url).port
-        requests.get(first.url, headers={"User-Agent": "tests/1.0"}, timeout=5)
+        requests.get(first.url, headers={"User-Agent": "tests/1.0"}, timeout=300)
     with BankSyncSandbox(portals=1, port=port) as second:
         assert urlsplit(second.url).port == port
 
@@ -178,7 +178,7 @@ with BankSyncSandbox(portals=9, seed=41, broken_banks=1, time_scale=0, now=now, 
 
     def ask(method, path, workspace=None, **more):
         headers = {"X-Workspace-Id": workspace} if workspace else {}
-        response = session.request(method, sandbox.url + path, headers=headers, timeout=10, **more)
+        response = session.request(method, sandbox.url + path, headers=headers, timeout=300, **more)
         digest.update(response.content)
         return response.json().get("data")
 
@@ -234,12 +234,12 @@ def test_the_command_says_where_it_is_and_stops_when_told(number):
         assert key
         assert pasted
         headers = {"X-API-Key": key[1], "User-Agent": "tests/1.0"}
-        assert len(requests.get(f"{url[1]}/v1/workspaces", headers=headers, timeout=5).json()["data"]) == 3
+        assert len(requests.get(f"{url[1]}/v1/workspaces", headers=headers, timeout=300).json()["data"]) == 3
         (assignment,) = shlex.split(pasted[1])
         uri = urlsplit(assignment.partition("=")[2])
         assert (unquote(uri.password or ""), unquote(uri.hostname or "")) == (key[1], url[1])
         process.send_signal(number)
-        rest, complaints = process.communicate(timeout=10)
+        rest, complaints = process.communicate(timeout=300)
         assert (process.returncode, rest.strip(), complaints) == (0, "Stopped.", "")
 
 
@@ -270,7 +270,7 @@ def test_a_wrong_argument_is_one_clear_line(arguments, complaint, capsys):
 def test_a_port_in_use_is_one_clear_line_of_the_command(family):
     port = str(urlsplit(family.url).port)
     done = subprocess.run(
-        [*COMMAND, "--port", port], env=ENVIRONMENT, capture_output=True, text=True, timeout=30, check=False
+        [*COMMAND, "--port", port], env=ENVIRONMENT, capture_output=True, text=True, timeout=300, check=False
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert (
@@ -296,7 +296,7 @@ def test_the_fixture_runs_a_sandbox_as_its_marker_says(banksync_sandbox):
     assert banksync_sandbox.clock.scale == 50
     assert os.environ["AIRFLOW_CONN_BANKSYNC_DEFAULT"] == banksync_sandbox.connection_uri
     headers = {"X-API-Key": banksync_sandbox.api_key, "User-Agent": "tests/1.0"}
-    assert requests.get(f"{banksync_sandbox.url}/v1/whoami", headers=headers, timeout=5).status_code == 200
+    assert requests.get(f"{banksync_sandbox.url}/v1/whoami", headers=headers, timeout=300).status_code == 200
 
 
 def test_the_fixture_needs_no_marker(banksync_sandbox):
@@ -357,7 +357,7 @@ def test_without_starlette_the_message_says_what_to_install():
             print(error)
     """
     command = [sys.executable, "-c", textwrap.dedent(script)]
-    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=30, check=True)
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=300, check=True)
     assert "pip install 'airflow-provider-banksync[sandbox]'" in done.stdout
 
 
@@ -375,13 +375,13 @@ def test_the_plugin_is_light_and_the_sandbox_knows_nothing_of_the_rest():
         assert "airflow" not in sys.modules
     """
     command = [sys.executable, "-c", textwrap.dedent(script)]
-    subprocess.run(command, env=ENVIRONMENT, timeout=30, check=True)
+    subprocess.run(command, env=ENVIRONMENT, timeout=300, check=True)
 
 
 def test_a_sandbox_is_quiet_in_the_callers_log(caplog):
     caplog.set_level(0)
     with BankSyncSandbox(portals=1) as sandbox:
-        requests.get(sandbox.url, headers={"User-Agent": "tests/1.0"}, timeout=5)
+        requests.get(sandbox.url, headers={"User-Agent": "tests/1.0"}, timeout=300)
         for name in ("uvicorn.error", "uvicorn.access"):
             logging.getLogger(name).info("another server of this process")
     said = [record for record in caplog.records if not record.name.startswith("urllib3")]

@@ -116,10 +116,10 @@ def test_a_row_of_the_first_day_of_the_calendar_holds_nobody_up(till):
     sandbox, client, account = till()
     _, cursor = rows_of(client, account)
     made = sandbox.add_transaction(account["id"], 1, day=date(1, 1, 1))
-    began = time.monotonic()
+    began = time.process_time()
     news, _ = rows_of(client, account, cursor=cursor)
     assert [row["id"] for row in news] == [made]
-    assert time.monotonic() - began < 1
+    assert time.process_time() - began < 5, "day by day since then, it would take minutes"
 
 
 def test_an_added_pending_row_settles_under_another_id(till):
@@ -245,10 +245,10 @@ def test_the_older_jobs_of_a_bank_that_was_broken_from_the_start_completed(fresh
 def test_a_clock_far_ahead_does_not_hold_anybody_up(daily):
     sandbox, client, feed = daily()
     sandbox.clock.move_to(datetime(2099, 12, 31, tzinfo=timezone.utc))
-    began = time.monotonic()
+    began = time.process_time()
     assert client.get(f"/v1/feeds/{feed['id']}/jobs/nope").status_code == 404
     newest = client.data(f"/v1/feeds/{feed['id']}/jobs?limit=999")
-    assert time.monotonic() - began < 1
+    assert time.process_time() - began < 5, "day by day until then, it would take minutes"
     assert 390 < len(newest) <= 401
     assert newest[0]["createdAt"] > "2099-12-30"
 

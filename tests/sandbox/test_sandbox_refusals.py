@@ -21,7 +21,7 @@ def admin(fresh, client_of):
         session.trust_env = False
 
         def call(method, path="", **more):
-            return session.request(method, f"{sandbox.url}/_sandbox{path}", timeout=10, **more)
+            return session.request(method, f"{sandbox.url}/_sandbox{path}", timeout=300, **more)
 
         yield sandbox, client_of(sandbox), call
 

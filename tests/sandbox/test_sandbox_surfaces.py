@@ -81,7 +81,7 @@ def test_a_connection_to_the_internal_surface_works(fresh, monkeypatch):
 
 @pytest.mark.parametrize("name", ["X-API-Key", "X-Workspace-Id"])
 def test_a_header_that_is_given_twice_is_400(family, name):
-    connection = http.client.HTTPConnection(urlsplit(family.url).netloc, timeout=10)
+    connection = http.client.HTTPConnection(urlsplit(family.url).netloc, timeout=300)
     connection.putrequest("GET", "/v1/whoami")
     connection.putheader("User-Agent", "tests/1.0")
     for header, value in (("X-API-Key", family.api_key), ("X-Workspace-Id", family.workspace_id)):

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
 from airflow_provider_banksync.compat import AIRFLOW
+
+if TYPE_CHECKING:
+    from airflow_provider_banksync.sandbox import BankSyncSandbox
+
+#: A sandbox whose jobs go on until the test lets them end, see ``ending``. It is noon there: BankSync's own jobs, which
+#: are in anybody's way, begin at night.
+HELD = {"job_seconds": (600, 600), "row_error_share": 0, "now": datetime(2026, 3, 4, 12, tzinfo=timezone.utc)}
 
 Said = Callable[[], str]
 
@@ -78,6 +88,26 @@ def run_task(operator: Any, run: Run | None = None) -> Run:
             )
         else:
             return run
+
+
+@contextmanager
+def ending(sandbox: BankSyncSandbox, begin: Callable[[], bool]) -> Iterator[None]:
+    """Let the jobs of a ``HELD`` sandbox end once something has come true, however slow the machine is until then."""
+    over = threading.Event()
+
+    def end_them() -> None:
+        while not begin() and not over.wait(0.01):
+            pass
+        while not over.wait(0.1):
+            sandbox.clock.advance(601)
+
+    clock = threading.Thread(target=end_them)
+    clock.start()
+    try:
+        yield
+    finally:
+        over.set()
+        clock.join()
 
 
 def restored(trigger: Any) -> Any:

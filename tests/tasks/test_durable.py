@@ -18,8 +18,8 @@ from airflow_provider_banksync.durable import KEY, SyncMemory, Wanted
 from airflow_provider_banksync.hooks.banksync import BankSyncHook
 from airflow_provider_banksync.sandbox import Fault
 from tests.hooks.test_hook import family_feed
-from tests.tasks.conftest import Run, run_task
-from tests.tasks.test_sync import BOTH, made, operator
+from tests.tasks.conftest import HELD, Run, ending, run_task
+from tests.tasks.test_sync import BOTH, looked_at, made, operator
 
 if TYPE_CHECKING:
     from airflow_provider_banksync.sandbox import BankSyncSandbox
@@ -296,7 +296,7 @@ def test_a_job_that_an_earlier_try_cancelled_is_seen_out(
     assert store.get(KEY)["former"] is None
 
 
-@pytest.mark.banksync_sandbox(**{**SHORT, "job_seconds": (2, 2)})
+@pytest.mark.banksync_sandbox(**HELD, portals=2)
 @BOTH
 def test_a_job_that_was_cancelled_too_late_is_the_result(
     banksync_sandbox: BankSyncSandbox, deferrable: bool
@@ -307,11 +307,14 @@ def test_a_job_that_was_cancelled_too_late_is_the_result(
     cancels_slowly(banksync_sandbox, first)
     with pytest.raises(x.BankSyncJobTimeoutError):
         run_task(task(feed, deferrable=deferrable, timeout=0), a_try(2, store))
-    run = run_task(task(feed, deferrable=deferrable), a_try(3, store))
+    banksync_sandbox.clear_requests()
+    with ending(banksync_sandbox, lambda: looked_at(banksync_sandbox, first)):
+        run = run_task(task(feed, deferrable=deferrable), a_try(3, store))
     assert len(run.deferrals) == deferrable, "it was still running"
     (job,) = made(banksync_sandbox, feed["id"])
     assert (run.result["id"], run.result["status"]) == (job["id"], "completed")
-    again = run_task(task(feed, deferrable=deferrable), a_try(4, store, max_tries=5))
+    with ending(banksync_sandbox, lambda: len(made(banksync_sandbox, feed["id"])) == 2):
+        again = run_task(task(feed, deferrable=deferrable), a_try(4, store, max_tries=5))
     assert again.result["id"] != job["id"], "cleared, it is a sync of its own"
 
 
@@ -345,7 +348,7 @@ def test_a_cleared_task_does_not_return_what_had_ended(banksync_sandbox: BankSyn
     assert statuses(banksync_sandbox, feed) == ["completed", "completed"]
 
 
-@short
+@pytest.mark.banksync_sandbox(**HELD, portals=2)
 @BOTH
 def test_a_cleared_task_that_must_not_cancel_waits_its_first_job_out(
     banksync_sandbox: BankSyncSandbox, deferrable: bool
@@ -353,13 +356,15 @@ def test_a_cleared_task_that_must_not_cancel_waits_its_first_job_out(
     feed, store = family_feed(banksync_sandbox), Store()
     keep = {"cancel_on_kill": False, "deferrable": deferrable}
     killed_in_its_wait(task(feed, **keep), a_try(1, store))
-    run = run_task(task(feed, **keep), a_try(2, store, max_tries=3))
+    (first,) = made(banksync_sandbox, feed["id"])
+    with ending(banksync_sandbox, lambda: looked_at(banksync_sandbox, first)):
+        run = run_task(task(feed, **keep), a_try(2, store, max_tries=3))
     jobs = made(banksync_sandbox, feed["id"])
     assert [job["status"] for job in jobs] == ["completed", "completed"]
     assert run.result["id"] == jobs[1]["id"]
 
 
-@pytest.mark.banksync_sandbox(**{**SHORT, "job_seconds": (2, 2)})
+@pytest.mark.banksync_sandbox(**HELD, portals=2)
 @BOTH
 def test_a_cleared_task_that_is_killed_before_its_first_job_has_ended(
     banksync_sandbox: BankSyncSandbox, deferrable: bool
@@ -369,7 +374,8 @@ def test_a_cleared_task_that_is_killed_before_its_first_job_has_ended(
     killed_in_its_wait(task(feed, **keep), a_try(1, store))
     killed_in_its_wait(task(feed, **keep), a_try(2, store, max_tries=3))
     assert len(made(banksync_sandbox, feed["id"])) == 1, "killed while it saw the first one out"
-    run = run_task(task(feed, **keep), a_try(3, store, max_tries=3))
+    with ending(banksync_sandbox, lambda: True):
+        run = run_task(task(feed, **keep), a_try(3, store, max_tries=3))
     assert statuses(banksync_sandbox, feed) == ["completed", "completed"]
     assert run.result["id"] == made(banksync_sandbox, feed["id"])[1]["id"]
 

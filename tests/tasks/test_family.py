@@ -31,7 +31,7 @@ from airflow_provider_banksync.operators.family import DEFERRAL_GRACE, BankSyncF
 from airflow_provider_banksync.sandbox import Fault
 from airflow_provider_banksync.triggers.family import BankSyncFamilyJobsTrigger, rows_of_event
 from tests.hooks.test_hook import truth
-from tests.tasks.conftest import Run, restored, run_task, run_trigger
+from tests.tasks.conftest import HELD, Run, ending, restored, run_task, run_trigger
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 # The sandbox's clock runs at its own pace: whose a job is, is told by when it was born.
 QUICK = {"portals": 4, "job_seconds": (0.2, 0.6), "row_error_share": 0}
 LONG = {**QUICK, "job_seconds": (3600, 3600)}
+#: So few that each is looked at again and again: of many, most are looked at when they should have ended, by the
+#: server's clock, which the test moves.
+FEW_HELD = {**HELD, "portals": 1}
 pytestmark = pytest.mark.banksync_sandbox(**QUICK)
 BOTH = pytest.mark.parametrize("deferrable", [False, True], ids=["sync", "deferrable"])
 #: Everything but trades, which need dates.
@@ -72,7 +75,7 @@ def asked(sandbox: BankSyncSandbox) -> Counter[str]:
     return kinds
 
 
-def wait_until(true: Callable[[], bool], seconds: float = 20) -> None:
+def wait_until(true: Callable[[], bool], seconds: float = 300) -> None:
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, "it did not come to pass"
@@ -340,8 +343,7 @@ def test_answers_that_are_lost_start_no_second_job(
 # --- a job that runs already ---
 
 
-@pytest.mark.slow
-@pytest.mark.banksync_sandbox(**{**QUICK, "job_seconds": (2, 2.5)})
+@pytest.mark.banksync_sandbox(**FEW_HELD)
 @BOTH
 @pytest.mark.parametrize("which", [0, 3], ids=["the-first", "another"])
 @pytest.mark.parametrize("rule", ["attach", "other-dates", "wait", "skip", "fail"])
@@ -356,12 +358,19 @@ def test_a_job_that_runs_already(
         arguments = {"if_running": "attach", "from_date": "2026-01-01", "to_date": "2026-01-31"}
     run = Run()
     task = operator(deferrable=deferrable, **arguments)
-    if rule == "fail":
-        with pytest.raises(x.BankSyncJobFailedError, match=f"job {foreign['id']} was running already"):
-            run_task(task, run)
-        result = run.xcom["return_value"]
-    else:
-        result = run_task(task, run).result
+    banksync_sandbox.clear_requests()
+
+    def all_were_asked() -> bool:
+        met = any(busy in request.path for request in banksync_sandbox.requests)
+        return met and len(banksync_sandbox.jobs) >= len(feeds)
+
+    with ending(banksync_sandbox, all_were_asked):
+        if rule == "fail":
+            with pytest.raises(x.BankSyncJobFailedError, match=f"job {foreign['id']} was running already"):
+                run_task(task, run)
+            result = run.xcom["return_value"]
+        else:
+            result = run_task(task, run).result
     again = rule in ("wait", "other-dates")
     assert started(banksync_sandbox) == {**dict.fromkeys(feeds, 1), busy: 1 + again}
     row = result[busy]
@@ -448,7 +457,7 @@ def test_when_the_time_is_up(banksync_sandbox: BankSyncSandbox, deferrable: bool
     BankSyncHook(workspace_id=feeds[joined]["workspaceId"]).trigger_sync(joined)
     run = Run()
     with pytest.raises(x.BankSyncJobFailedError, match="still running when the time was up"):
-        run_task(operator(deferrable=deferrable, timeout=3, cancel_on_timeout=cancel), run)
+        run_task(operator(deferrable=deferrable, timeout=6, cancel_on_timeout=cancel), run)
     jobs = {job["feedId"]: job["status"] for job in banksync_sandbox.jobs}
     assert len(banksync_sandbox.jobs) == len(feeds)
     assert jobs.pop(joined) != "cancelled", "a job that was joined goes on"
@@ -649,7 +658,7 @@ def test_a_trigger_that_is_restarted_again_and_again(banksync_sandbox: BankSyncS
 
 
 @pytest.mark.slow
-@pytest.mark.banksync_sandbox(**{**QUICK, "job_seconds": (2, 2.5)})
+@pytest.mark.banksync_sandbox(**FEW_HELD)
 @pytest.mark.parametrize("rule", ["wait", "skip"])
 def test_a_restart_where_another_job_was_in_the_way_of_the_first(
     banksync_sandbox: BankSyncSandbox, rule: str
@@ -660,8 +669,10 @@ def test_a_restart_where_another_job_was_in_the_way_of_the_first(
     _, trigger, _ = deferred(if_running=rule, poll_interval=2, max_poll_interval=2)
     # While that job runs, a life of the trigger starts the others, and ends.
     assert stop_when(trigger, lambda: len(banksync_sandbox.jobs) >= len(feeds))
-    wait_until(lambda: all(job["status"] == "completed" for job in banksync_sandbox.jobs))
-    finish(restored(trigger))
+    banksync_sandbox.clock.advance(601)
+    assert {job["status"] for job in banksync_sandbox.jobs} == {"completed"}
+    with ending(banksync_sandbox, lambda: len(banksync_sandbox.jobs) > len(feeds)):
+        finish(restored(trigger))
     assert started(banksync_sandbox) == {**dict.fromkeys(feeds, 1), first: 2}
 
 
@@ -821,38 +832,48 @@ def test_a_retry_syncs_only_what_failed(
 
 
 @pytest.mark.slow
-@pytest.mark.banksync_sandbox(**{**QUICK, "job_seconds": (3, 4)})
+@pytest.mark.banksync_sandbox(**FEW_HELD)
 @BOTH
 @pytest.mark.parametrize("newest", [True, False], ids=["with-a-store", "by-the-api"])
 def test_a_retry_takes_up_the_jobs_that_run(
     banksync_sandbox: BankSyncSandbox, deferrable: bool, newest: bool
 ) -> None:
     feeds = feeds_of(banksync_sandbox)
-    context: dict[str, Any] = {"dag_run": SimpleNamespace(start_date=datetime.now(timezone.utc))}
+    context: dict[str, Any] = {"dag_run": SimpleNamespace(start_date=banksync_sandbox.clock.now())}
     if newest:
         context["task_state_store"] = Store()
     with pytest.raises(x.BankSyncJobFailedError):
         attempt(
-            operator(deferrable=deferrable, timeout=2, cancel_on_timeout=False, max_active=5), 1, **context
+            operator(deferrable=deferrable, timeout=5, cancel_on_timeout=False, max_active=5), 1, **context
         )
-    assert len(banksync_sandbox.jobs) == 5
-    result = attempt(operator(deferrable=deferrable, max_active=5), 2, **context).result
+    first = {job["feedId"]: job["id"] for job in banksync_sandbox.jobs}
+    assert len(first) == 5
+    banksync_sandbox.clear_requests()
+
+    def they_were_found() -> bool:
+        paths = [request.path for request in banksync_sandbox.requests]
+        return all(any(f"/{feed_id}/jobs" in path for path in paths) for feed_id in first)
+
+    with ending(banksync_sandbox, they_were_found):
+        result = attempt(operator(deferrable=deferrable, max_active=5), 2, **context).result
     assert started(banksync_sandbox) == dict.fromkeys(feeds, 1)
     assert {row["status"] for row in result.values()} == {"completed"}
 
 
+@pytest.mark.banksync_sandbox(**FEW_HELD)
 @BOTH
 def test_dates_may_be_dates(banksync_sandbox: BankSyncSandbox, deferrable: bool) -> None:
     feeds = feeds_of(banksync_sandbox)
     first = next(iter(feeds))
     hook = BankSyncHook(workspace_id=feeds[first]["workspaceId"])
-    context: dict[str, Any] = {"dag_run": SimpleNamespace(start_date=datetime.now(timezone.utc))}
+    context: dict[str, Any] = {"dag_run": SimpleNamespace(start_date=banksync_sandbox.clock.now())}
     joined = hook.trigger_sync(first, "2026-01-01", "2026-01-31")
     days: dict[str, Any] = {
         "from_date": date(2026, 1, 1),
         "to_date": datetime(2026, 1, 31, 5, tzinfo=timezone.utc),
     }
-    result = attempt(operator(deferrable=deferrable, **days), 1, **context).result
+    with ending(banksync_sandbox, lambda: len(banksync_sandbox.jobs) == len(feeds)):
+        result = attempt(operator(deferrable=deferrable, **days), 1, **context).result
     assert result[first]["job_id"] == joined["id"]
     assert attempt(operator(deferrable=deferrable, **days), 2, **context).result == result
     assert started(banksync_sandbox) == dict.fromkeys(feeds, 1)

@@ -13,7 +13,7 @@ from airflow_provider_banksync.hooks.banksync import BankSyncHook
 from airflow_provider_banksync.operators.jobs import BankSyncCancelJobOperator, BankSyncTriggerLearnOperator
 from airflow_provider_banksync.sandbox import Fault
 from tests.hooks.test_hook import family_feed, truth
-from tests.tasks.conftest import run_task
+from tests.tasks.conftest import HELD, ending, run_task
 
 if TYPE_CHECKING:
     from airflow_provider_banksync.sandbox import BankSyncSandbox
@@ -62,7 +62,7 @@ def test_a_job_that_has_ended(banksync_sandbox: BankSyncSandbox) -> None:
         run_task(cancel(**where, if_ended="fail"))
 
 
-@pytest.mark.banksync_sandbox(portals=3, time_scale=1, job_seconds=(3, 3), row_error_share=0)
+@pytest.mark.banksync_sandbox(**HELD, portals=3)
 def test_a_job_that_goes_on_for_a_while_is_waited_for(banksync_sandbox: BankSyncSandbox) -> None:
     where = started(banksync_sandbox)
     # The API takes the request, and the job goes on as if nothing had been said.
@@ -70,7 +70,10 @@ def test_a_job_that_goes_on_for_a_while_is_waited_for(banksync_sandbox: BankSync
     banksync_sandbox.faults.add(
         Fault.answer(200, json.dumps(slow), media_type="application/json"), method="DELETE"
     )
-    run = run_task(cancel(**where))
+    with ending(
+        banksync_sandbox, lambda: any(request.method == "DELETE" for request in banksync_sandbox.requests)
+    ):
+        run = run_task(cancel(**where))
     assert run.result == served(banksync_sandbox, where)
     assert run.result["status"] == "completed"
     banksync_sandbox.faults.clear()

@@ -14,7 +14,7 @@ from airflow_provider_banksync.hooks.banksync import BankSyncHook
 from airflow_provider_banksync.operators.sync import DEFERRAL_GRACE, BankSyncTriggerSyncOperator
 from airflow_provider_banksync.triggers.job import BankSyncJobTrigger, job_of_event
 from tests.hooks.test_hook import family_feed, truth
-from tests.tasks.conftest import Run, restored, run_task
+from tests.tasks.conftest import HELD, Run, ending, restored, run_task
 
 if TYPE_CHECKING:
     from airflow_provider_banksync.sandbox import BankSyncSandbox
@@ -31,6 +31,11 @@ def operator(**arguments: Any) -> BankSyncTriggerSyncOperator:
 
 def made(sandbox: BankSyncSandbox, feed_id: str) -> list[Any]:
     return [job for job in sandbox.jobs if job["feedId"] == feed_id]
+
+
+def looked_at(sandbox: BankSyncSandbox, job: dict[str, Any]) -> bool:
+    """Whether somebody has asked how this job is."""
+    return any(request.path.endswith(f"/jobs/{job['id']}") for request in sandbox.requests)
 
 
 @BOTH
@@ -116,18 +121,19 @@ def test_rows_that_did_not_write(banksync_sandbox: BankSyncSandbox, deferrable: 
 
 
 @BOTH
-@pytest.mark.banksync_sandbox(time_scale=1, job_seconds=(3, 4))
+@pytest.mark.banksync_sandbox(**HELD)
 def test_attach_waits_for_the_job_that_runs(banksync_sandbox: BankSyncSandbox, deferrable: bool) -> None:
     feed = family_feed(banksync_sandbox)
     running = BankSyncHook(workspace_id=feed["workspaceId"]).trigger_sync(feed["id"])
-    run = run_task(operator(feed_id=feed["id"], workspace_id=feed["workspaceId"], deferrable=deferrable))
+    with ending(banksync_sandbox, lambda: looked_at(banksync_sandbox, running)):
+        run = run_task(operator(feed_id=feed["id"], workspace_id=feed["workspaceId"], deferrable=deferrable))
     assert run.result["id"] == running["id"]
     assert run.xcom == {"job_id": running["id"]}
     assert len(made(banksync_sandbox, feed["id"])) == 1
 
 
 @BOTH
-@pytest.mark.banksync_sandbox(time_scale=1, job_seconds=(3, 4))
+@pytest.mark.banksync_sandbox(**HELD)
 def test_a_job_for_other_days_is_not_joined_where_one_end_is_open(
     banksync_sandbox: BankSyncSandbox, deferrable: bool
 ) -> None:
@@ -136,12 +142,14 @@ def test_a_job_for_other_days_is_not_joined_where_one_end_is_open(
         feed["id"], "2026-01-01", "2026-01-02"
     )
     place = {"feed_id": feed["id"], "workspace_id": feed["workspaceId"]}
-    run = run_task(operator(**place, deferrable=deferrable, from_date="2026-01-01"))
+    with ending(banksync_sandbox, lambda: looked_at(banksync_sandbox, two_days)):
+        run = run_task(operator(**place, deferrable=deferrable, from_date="2026-01-01"))
     assert run.result["id"] != two_days["id"]
     assert (run.result["startDate"], run.result.get("endDate")) == ("2026-01-01", None)
 
 
 @BOTH
+@pytest.mark.banksync_sandbox(**HELD)
 @pytest.mark.parametrize(
     "arguments",
     [{"if_running": "attach", "from_date": "2026-01-01", "to_date": "2026-01-31"}, {"if_running": "wait"}],
@@ -152,9 +160,9 @@ def test_a_job_that_is_not_ours_is_waited_out(
 ) -> None:
     feed = family_feed(banksync_sandbox)
     running = BankSyncHook(workspace_id=feed["workspaceId"]).trigger_sync(feed["id"])
-    run = run_task(
-        operator(feed_id=feed["id"], workspace_id=feed["workspaceId"], deferrable=deferrable, **arguments)
-    )
+    task = operator(feed_id=feed["id"], workspace_id=feed["workspaceId"], deferrable=deferrable, **arguments)
+    with ending(banksync_sandbox, lambda: looked_at(banksync_sandbox, running)):
+        run = run_task(task)
     jobs = made(banksync_sandbox, feed["id"])
     assert {job["id"] for job in jobs} == {running["id"], run.result["id"]}
     assert len(jobs) == 2
