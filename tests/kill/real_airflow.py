@@ -49,7 +49,7 @@ class RealAirflow:
         )
         env.update({f"AIRFLOW_CONN_{name.upper()}": uri for name, uri in connections.items()})
         env["BANKSYNC_KILLS"] = json.dumps({**told, "notes": str(self.notes)})
-        # What is dead must be found dead soon, and not what a slow machine keeps waiting: a task tells of itself every 5 s.
+        # Soon, but a task tells of itself every 5 s, and on a slow machine later: it must not be found dead for that.
         for name, value in {
             "core__parallelism": SLOTS,
             "core__max_active_tasks_per_dag": 1000,
