@@ -42,9 +42,9 @@ def dripping(first: bytes, drop: bytes) -> Iterator[str]:
                 connection.recv(65536)
                 try:
                     connection.sendall(first)
-                    for _ in range(3_000):
+                    for _ in range(600):
                         connection.sendall(drop)
-                        time.sleep(0.02)
+                        time.sleep(0.1)  # of a hundred headers another error would be made
                 except OSError:
                     return
 
