@@ -61,6 +61,10 @@ class CsvWriter:
         self._begin()
         self._sink.write("\r\n".join([*lines, ""]).encode())
 
+    def hold(self, _batch: Batch) -> bool:
+        """Say that rows are written as they come."""
+        return False
+
     def close(self) -> None:
         """Write what is still held back."""
         self._begin()

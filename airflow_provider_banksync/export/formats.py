@@ -29,6 +29,9 @@ class RowWriter(Protocol):
     def write(self, batch: Batch) -> None:
         """Add rows."""
 
+    def hold(self, batch: Batch) -> bool:
+        """Add rows without writing to the stream; return False, and add none, where that cannot be."""
+
     def close(self) -> None:
         """Write what the format still owes. The stream stays open."""
 
@@ -79,6 +82,11 @@ class Format:
     compression: str | None
     resource: str
     escape_formulas: bool = True
+
+    @property
+    def takes_apart(self) -> bool:
+        """Whether rows are looked into, and not only passed on."""
+        return self.file_format != "jsonl"
 
     @property
     def extension(self) -> str:

@@ -17,7 +17,13 @@ class JsonlWriter:
 
     def write(self, batch: Batch) -> None:
         """Add rows."""
+        if batch.owner:
+            batch.rows()  # says whose they are
         self._sink.write(b"\n".join([*batch.raw, b""]))
+
+    def hold(self, _batch: Batch) -> bool:
+        """Say that rows are written as they come."""
+        return False
 
     def close(self) -> None:
         """Write what is still held back."""

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 #: memory, and what is held is about half of the JSON.
 _GROUP_ROWS = 10_000
 _GROUP_BYTES = 8 * 1024 * 1024
+#: So many bytes are passed on at once.
+_PIECE = 64 * 1024
 #: Eighteen digits for the fractions of a coin or a share, and twenty before them.
 _PRECISION, _SCALE = 38, 18
 _UNIT = Decimal(1).scaleb(-_SCALE)
@@ -105,7 +107,9 @@ class ParquetWriter:
         self._columns = SCHEMAS[resource]
         self._schema = schema(resource)
         self._held = Held()
-        self._writer = pq.ParquetWriter(self._held, self._schema, compression=compression or "snappy")
+        # Every piece that is passed on to Python's own file takes Python's lock.
+        self._sink = pa.BufferedOutputStream(pa.PythonFile(self._held, mode="w"), _PIECE)
+        self._writer = pq.ParquetWriter(self._sink, self._schema, compression=compression or "snappy")
         self._group: list[pa.RecordBatch] = []
         self._rows = self._bytes = 0
 
@@ -113,18 +117,31 @@ class ParquetWriter:
         """Add rows."""
         while len(batch):
             taken, batch = batch.split(self._room(batch))
-            self._group.append(_encoder().submit(self._record_batch, taken).result())
-            self._rows += len(taken)
-            self._bytes += sum(map(len, taken.raw))
-            if self._rows >= _GROUP_ROWS or self._bytes >= _GROUP_BYTES:
+            self._take(taken)
+            if self._is_full(0, 0):
                 self._flush()
+
+    def hold(self, batch: Batch) -> bool:
+        """Take rows that do not fill the row group."""
+        if self._is_full(len(batch), batch.size):
+            return False
+        self._take(batch)
+        return True
 
     def close(self) -> None:
         """Write the last rows, and where each column is."""
         if self._group:
             self._flush()
-        _encoder().submit(self._writer.close).result()
+        _encoder().submit(self._end).result()
         self._stream.write(self._held.take())
+
+    def _is_full(self, rows: int, size: int) -> bool:
+        return self._rows + rows >= _GROUP_ROWS or self._bytes + size >= _GROUP_BYTES
+
+    def _take(self, batch: Batch) -> None:
+        self._group.append(_encoder().submit(self._record_batch, batch).result())
+        self._rows += len(batch)
+        self._bytes += batch.size
 
     def _room(self, batch: Batch) -> int:
         """Return how many of the rows belong to this row group: at least one."""
@@ -132,7 +149,7 @@ class ParquetWriter:
         return min(bisect_left(sizes, _GROUP_BYTES - self._bytes) + 1, len(sizes))
 
     def _record_batch(self, batch: Batch) -> pa.RecordBatch:
-        arrays = None if batch.decoded else plain.arrays(batch.raw, self._columns, _TYPES)
+        arrays = None if batch.decoded else plain.arrays(batch.raw, self._columns, _TYPES, batch.owner)
         if arrays is not None:
             extra = pa.nulls(len(batch), pa.string())
         else:
@@ -152,6 +169,11 @@ class ParquetWriter:
         table = pa.Table.from_batches(self._group, self._schema).combine_chunks()
         self._group.clear()
         self._writer.write_table(table, row_group_size=_GROUP_ROWS)
+        self._sink.flush()
+
+    def _end(self) -> None:
+        self._writer.close()
+        self._sink.flush()
 
 
 def _array(column: Column, rows: list[Row], left: Leftovers) -> pa.Array:

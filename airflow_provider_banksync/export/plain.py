@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import date
-from functools import cache
+from functools import cache, lru_cache
+from itertools import chain
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from airflow_provider_banksync.export import values
 from airflow_provider_banksync.export.schema import Kind
 from airflow_provider_banksync.export.values import Unfit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import date
 
     from airflow_provider_banksync.export.schema import Columns
 
@@ -28,20 +31,29 @@ _READ: dict[Kind, Any] = {
 #: What is written with so few characters has no more than the twenty digits before the point, and the eighteen behind
 #: it, that a column holds. Of more Arrow makes, without a word, another number.
 _LONGEST_NUMBER = 20
-_FIRST_DAY = (date.min - date(1970, 1, 1)).days
 
 
-def arrays(raw: Sequence[bytes], columns: Columns, types: dict[Kind, pa.DataType]) -> list[pa.Array] | None:
+def arrays(
+    raw: Sequence[bytes],
+    columns: Columns,
+    types: dict[Kind, pa.DataType],
+    owner: Mapping[str, str] = MappingProxyType({}),
+) -> list[pa.Array] | None:
     """Return an array for each column; None where a row has another field, or a value that may not fit its column.
 
     :param raw: a JSON object for each row.
+    :param owner: fields that say whose the rows are, with their values; None where one does not say so.
     """
     if not _are_quick(columns):
         return None
     try:
         rows = _decoder(columns).decode_lines(b"\n".join(raw))
-        sent = zip(*map(msgspec.structs.astuple, rows), strict=True)
-        return [_MAKE[kind](each, types[kind]) for each, (_, kind) in zip(sent, columns, strict=True)]
+        # Each tuple is gone before the next one is there: a thousand of them would busy the garbage collector.
+        flat = list(chain.from_iterable(map(msgspec.structs.astuple, rows)))
+        sent = {name: flat[at :: len(columns)] for at, (name, _) in enumerate(columns)}
+        if any(sent[name].count(wanted) != len(rows) for name, wanted in owner.items()):
+            return None
+        return [_MAKE[kind](sent[name], types[kind]) for name, kind in columns]
     except (msgspec.MsgspecError, pa.ArrowException, ValueError, RecursionError, Unfit):
         return None
 
@@ -60,19 +72,22 @@ def _decoder(columns: Columns) -> msgspec.json.Decoder[Any]:
     )
 
 
-def _as_they_are(sent: Sequence[Any], held: pa.DataType) -> pa.Array:
+def _as_they_are(sent: list[Any], held: pa.DataType) -> pa.Array:
+    if sent.count(sent[0]) == len(sent):  # those of an account, and its currency
+        return pa.repeat(pa.scalar(sent[0], held), len(sent))
     return pa.array(sent, held)
 
 
-def _days(sent: Sequence[str | None], held: pa.DataType) -> pa.Array:
-    days = pa.array(sent, pa.string()).cast(held)
-    # Arrow knows of a year 0.
-    if (pc.min(days.view(pa.int32())).as_py() or 0) < _FIRST_DAY:
-        raise Unfit
-    return days
+def _days(sent: list[str | None], held: pa.DataType) -> pa.Array:
+    return pa.array(list(map(_day, sent)), held)
 
 
-def _numbers(sent: Sequence[Any], held: pa.DataType) -> pa.Array:
+@lru_cache(maxsize=4_096)
+def _day(sent: str | None) -> date | None:
+    return None if sent is None else values.day(sent)
+
+
+def _numbers(sent: list[Any], held: pa.DataType) -> pa.Array:
     kinds = set(map(type, sent))
     if not kinds <= {bytes, int, type(None)}:
         raise Unfit
@@ -89,7 +104,7 @@ def _numbers(sent: Sequence[Any], held: pa.DataType) -> pa.Array:
     return numbers.cast(held)
 
 
-_MAKE: dict[Kind, Callable[[Sequence[Any], pa.DataType], pa.Array]] = {
+_MAKE: dict[Kind, Callable[[list[Any], pa.DataType], pa.Array]] = {
     Kind.TEXT: _as_they_are,
     Kind.DAY: _days,
     Kind.NUMBER: _numbers,

@@ -8,9 +8,11 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_banksync.api import codec
+from airflow_provider_banksync.api.pages import check_owner
+from airflow_provider_banksync.exceptions import BankSyncResponseError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import msgspec
 
@@ -57,10 +59,12 @@ class Batch:
     """Some rows, in the order in which the API gave them.
 
     :param raw: a JSON object for each row, UTF-8, every digit as it was sent, without a line break in it.
+    :param owner: where that, and whose the rows are, has yet to be seen: see `api.pages.check_owner`.
     """
 
     raw: Sequence[bytes]
     _rows: list[Row] = field(default_factory=list, compare=False, repr=False)
+    owner: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, rows: Iterable[Row]) -> Batch:
@@ -72,6 +76,11 @@ class Batch:
         return len(self.raw)
 
     @property
+    def size(self) -> int:
+        """How many bytes of JSON the rows are."""
+        return sum(map(len, self.raw))
+
+    @property
     def decoded(self) -> bool:
         """Whether the rows are there as values already."""
         return bool(self._rows)
@@ -79,8 +88,8 @@ class Batch:
     def split(self, size: int) -> tuple[Batch, Batch]:
         """Return the first `size` rows, and the others."""
         return (
-            Batch(self.raw[:size], self._rows[:size]),
-            Batch(self.raw[size:], self._rows[size:]),
+            Batch(self.raw[:size], self._rows[:size], self.owner),
+            Batch(self.raw[size:], self._rows[size:], self.owner),
         )
 
     def rows(self) -> list[Row]:
@@ -88,13 +97,24 @@ class Batch:
 
         A number of which Python makes none, with thousands of digits or with an exponent of twenty, stays a
         `msgspec.Raw`, as it was sent.
+
+        :raises BankSyncResponseError: a row is another's, is no object, or is not UTF-8.
         """
         if not self._rows and self.raw:
             try:
-                self._rows.extend(_decoder().decode(b"[" + b",".join(self.raw) + b"]"))
+                rows = _decoder().decode(b"[" + b",".join(self.raw) + b"]")
             except _undecodable():
-                self._rows.extend(map(_careful, self.raw))
+                rows = self._carefully()
+            check_owner(rows, self.owner)
+            self._rows.extend(rows)
         return self._rows
+
+    def _carefully(self) -> list[Row]:
+        try:
+            b"\n".join(self.raw).decode()  # of what stays as it was sent, nobody else looks at that
+            return list(map(_careful, self.raw))
+        except _undecodable() as error:
+            raise BankSyncResponseError(f"a row is no JSON object in UTF-8: {error}.") from error
 
 
 def _careful(raw: bytes) -> Row:

@@ -9,6 +9,8 @@ import os
 import uuid
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_banksync.exceptions import BankSyncError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -240,7 +242,7 @@ def told(folder: Folder, what: str = "written") -> Iterator[None]:
     """Turn whatever a file system raises into an `ExportError` that names the folder."""
     try:
         yield
-    except ExportError:
+    except (ExportError, BankSyncError):  # the one says so already, the other is of the rows
         raise
     except Exception as error:
         reason = (getattr(error, "strerror", None) or str(error) or type(error).__name__).rstrip(".")

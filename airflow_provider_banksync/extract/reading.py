@@ -152,7 +152,9 @@ class Reader:
 
     async def _write(self, unit: Unit, batch: Batch) -> None:
         self._progress.rows += len(batch)
-        await asyncio.to_thread(unit.write, batch)
+        # What only has to be computed is done at once: in a thread beside this one it would wait for Python's lock.
+        if not unit.hold(batch):
+            await asyncio.to_thread(unit.write, batch)
 
     # --- what is asked ---
 
@@ -181,7 +183,13 @@ class Reader:
         """Write the account's transactions while the next page is on its way; return the last cursor."""
         begin = self._run.cursor(owner) if isinstance(self._run, BatchRun) else None
         first, last = (None, None) if begin else self._days
-        call = pages.list_transactions(from_date=first, to_date=last, cursor=begin, **self._whose(owner))
+        call = pages.list_transactions(
+            from_date=first,
+            to_date=last,
+            cursor=begin,
+            unchecked=self._run.made.takes_apart,
+            **self._whose(owner),
+        )
         seen: set[int] = set()
         rows = 0
         fetching: asyncio.Task[Reply[RawPage]] = asyncio.ensure_future(self._client.send(call))
@@ -193,7 +201,7 @@ class Reader:
                     call = following
                     fetching = asyncio.ensure_future(self._client.send(call))
                 rows += len(page.raw)
-                await self._write(unit, Batch(page.raw))
+                await self._write(unit, Batch(page.raw, owner=page.owner))
                 if following is None:
                     return self._resume(page.cursor, begin, rows)
         except BankSyncValidationError as error:
@@ -202,6 +210,9 @@ class Reader:
                     "If it does not know the cursor that the last batch ended with, full_refresh=True reads this "
                     "account from its beginning again."
                 )
+            raise
+        except BankSyncResponseError as error:
+            error.method, error.path = call.request.method, call.request.path
             raise
         finally:
             fetching.cancel()

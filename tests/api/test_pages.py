@@ -47,3 +47,25 @@ def test_a_row_that_names_the_account_more_than_once_is_looked_into() -> None:
     assert call.scan is not None
     assert call.scan(answer) is None
     assert len(call.parse(codec.loads(answer)).raw) == 1
+
+
+def test_rows_that_are_taken_apart_anyway_are_checked_then() -> None:
+    call = pages.list_transactions("bank", "ours", unchecked=True)
+    assert call.scan is not None
+    row = b'{"accountId":"theirs"}'
+    page = call.scan(body(row))
+    assert page is not None
+    assert [bytes(each) for each in page.raw] == [row]
+    assert page.owner == {"bankId": "bank", "accountId": "ours"}
+    assert (page.cursor, page.has_more) == ("c", False)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b'{"success":false,"data":[]}', b'{"success":true,"data":{}}', body(b'{"text":\n"x"}'), b"<html>", b""],
+)
+def test_what_is_no_page_is_left_to_the_parser_that_says_why(answer: bytes) -> None:
+    for unchecked in (True, False):
+        scan = pages.list_transactions("bank", "ours", unchecked=unchecked).scan
+        assert scan is not None
+        assert scan(answer) is None

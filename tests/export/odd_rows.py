@@ -163,14 +163,15 @@ def write(
 ) -> bytes:
     """Write rows, and return the file.
 
-    :param pieces: how many rows come in each batch; the rest in one.
+    :param pieces: how many rows come in each batch, which is held back where that can be; the rest in one.
     """
     stream = io.BytesIO()
     writer = open_format(file_format, compression, resource, **options).writer(stream)
     rest = Batch(list(raw))
     for size in pieces:
         batch, rest = rest.split(size)
-        writer.write(batch)
+        if not writer.hold(batch):
+            writer.write(batch)
     writer.write(rest)
     writer.close()
     return stream.getvalue()

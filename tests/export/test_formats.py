@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_banksync.exceptions import BankSyncConfigError
+from airflow_provider_banksync.exceptions import BankSyncConfigError, BankSyncResponseError
 from airflow_provider_banksync.export import formats
 from airflow_provider_banksync.export.rows import Batch
 from airflow_provider_banksync.export.schema import EXTRA, SCHEMAS
@@ -144,6 +144,47 @@ def test_what_cannot_be_decoded_costs_no_row(raw: bytes, values: dict[str, Any])
     } == values
     for file_format in formats.FORMATS:
         assert write([raw], file_format, resource="banks")
+
+
+OWNER = {"bankId": "bank", "accountId": "ours"}
+OURS = b'{"id":"1","bankId":"bank","accountId":"ours"}'
+
+
+@pytest.mark.parametrize("file_format", formats.FORMATS)
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        (b'{"bankId":"bank","accountId":"theirs"}', "the accountId 'theirs', but 'ours' was asked for"),
+        (b'{"bankId":"theirs","accountId":"ours"}', "the bankId 'theirs'"),
+        (b'{"bankId":"bank","accountId":null}', "the accountId None"),
+        (b'{"accountId":"ours","bankId":"bank","account\\u0049d":"theirs"}', "the accountId 'theirs'"),
+        (b'{"bankId":"theirs","odd":1E+99999999999999999999}', "the bankId 'theirs'"),
+        (b"5", "a row is no JSON object in UTF-8"),
+        (b'{"id":"\xff"}', "a row is no JSON object in UTF-8"),
+        (b'{"odd":1E+99999999999999999999,"also":["\xff"]}', "a row is no JSON object in UTF-8"),
+    ],
+)
+def test_rows_of_which_it_is_not_known_whose_they_are_are_looked_into(
+    file_format: str, row: bytes, words: str
+) -> None:
+    writer = formats.open_format(file_format, None, "transactions").writer(io.BytesIO())
+    with pytest.raises(BankSyncResponseError, match=words):
+        writer.write(Batch([OURS, row], owner=OWNER))
+
+
+@pytest.mark.parametrize("file_format", formats.FORMATS)
+@pytest.mark.parametrize("row", [OURS, b'{"id":"2"}', b'{"id":"3","odd":{"accountId":"theirs"}}'])
+def test_rows_that_do_not_say_otherwise_are_taken(file_format: str, row: bytes) -> None:
+    def written(batch: Batch) -> bytes:
+        stream = io.BytesIO()
+        writer = formats.open_format(file_format, None, "transactions").writer(stream)
+        for half in batch.split(1):
+            if not writer.hold(half):
+                writer.write(half)
+        writer.close()
+        return stream.getvalue()
+
+    assert written(Batch([OURS, row], owner=OWNER)) == written(Batch([OURS, row]))
 
 
 # --- compression ---

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from airflow.providers.common.compat.sdk import ObjectStoragePath
@@ -59,3 +60,54 @@ def test_who_was_overtaken_leaves_no_receipt(run: Run, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="now being written by another one"):
         late.done("2026-03-02T00:00:00+00:00")
     assert set(tree(tmp_path)) == {"_manifest.json"}
+
+
+def parquet(run: Run, **settings: Any) -> Run:
+    made = open_format("parquet", None, "transactions")
+    again = Run(run.base, replace(run.settings, **settings), made)
+    again.begin()
+    again.plan([OWNER])
+    return again
+
+
+def some(number: int) -> Batch:
+    return Batch.of([{"id": str(each)} for each in range(number)])
+
+
+def test_what_is_held_touches_nothing_until_it_has_to(run: Run, tmp_path: Path) -> None:
+    run.end()
+    again = parquet(run, max_rows=None)
+    unit = again.unit(OWNER)
+    before = tree(tmp_path)
+    assert unit.hold(some(0))
+    assert unit.hold(some(9_998))
+    assert not unit.hold(some(2)), "these fill the row group"
+    assert unit.hold(some(1))
+    assert tree(tmp_path) == before
+    unit.write(some(1))
+    receipt = unit.done("2026-03-03T00:00:00+00:00")
+    assert [file.rows for file in receipt.files] == [10_000]
+    again.end()
+
+
+def test_what_is_held_counts_among_the_rows_of_a_file(run: Run) -> None:
+    run.end()
+    again = parquet(run, max_rows=3)
+    unit = again.unit(OWNER)
+    assert unit.hold(some(2))
+    assert not unit.hold(some(1)), "these fill the file"
+    unit.write(some(5))
+    assert [file.rows for file in unit.done("2026-03-03T00:00:00+00:00").files] == [3, 3, 1]
+    again.end()
+
+
+def test_what_was_held_and_is_given_up_leaves_nothing(run: Run, tmp_path: Path) -> None:
+    run.end()
+    again = parquet(run, max_rows=None)
+    unit = again.unit(OWNER)
+    assert unit.hold(some(2))
+    unit.abandon()
+    with pytest.raises(ExportError, match="given up"):
+        unit.hold(some(1))
+    assert not any("part-" in path for path in tree(tmp_path))
+    again.end()
