@@ -125,7 +125,8 @@ class ParquetWriter:
         """Take rows that do not fill the row group."""
         if self._is_full(len(batch), batch.size):
             return False
-        self._take(batch)
+        if len(batch):
+            self._take(batch)
         return True
 
     def close(self) -> None:

@@ -111,3 +111,22 @@ def test_what_was_held_and_is_given_up_leaves_nothing(run: Run, tmp_path: Path) 
         unit.hold(some(1))
     assert not any("part-" in path for path in tree(tmp_path))
     again.end()
+
+
+def test_lines_are_held_until_there_are_enough(run: Run, tmp_path: Path) -> None:
+    run.end()
+    made = open_format("jsonl", None, "transactions")
+    again = Run(run.base, replace(run.settings, max_rows=None), made)
+    again.begin()
+    again.plan([OWNER])
+    unit = again.unit(OWNER)
+    before = tree(tmp_path)
+    long = Batch.of([{"id": "x" * 2**20}])
+    assert unit.hold(some(2))
+    assert unit.hold(long)
+    assert not unit.hold(some(1)), "no more than a MiB is held back"
+    assert tree(tmp_path) == before
+    unit.write(some(1))
+    assert tree(tmp_path) != before
+    assert [file.rows for file in unit.done("2026-03-03T00:00:00+00:00").files] == [4]
+    again.end()
