@@ -47,8 +47,8 @@ def list_transactions(
 ) -> Call[RawPage]:
     """One page of transactions, as `endpoints.list_transactions`, whose rows are of this account and no other.
 
-    :param unchecked: whoever gets the page takes its rows apart, which shows at no cost whose they are, that each is an
-        object, and that all is UTF-8: then this is left to him.
+    :param unchecked: whoever gets the page takes its rows apart, which shows at no cost whose they are, and that each
+        is an object: then this is left to him.
     :raises BankSyncResponseError: a row names another account or bank.
     """
     call = endpoints.list_transactions(
@@ -118,6 +118,7 @@ def _glance(owner: dict[str, str]) -> Callable[[bytes], RawPage | None]:
 
         try:
             found: Any = _envelope().decode(body)
+            _check_utf8(body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
         if found.success is not True or b"\n" in body or b"\r" in body:

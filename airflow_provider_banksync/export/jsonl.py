@@ -8,8 +8,8 @@ if TYPE_CHECKING:
     from airflow_provider_banksync.export.compression import Sink
     from airflow_provider_banksync.export.rows import Batch
 
-#: So many bytes are enough to be written at once.
-_ENOUGH = 1024 * 1024
+#: No more bytes than these are held back; so many are enough to be written at once.
+_MOST_HELD = 2 * 1024 * 1024
 
 
 class JsonlWriter:
@@ -27,7 +27,7 @@ class JsonlWriter:
 
     def hold(self, batch: Batch) -> bool:
         """Take rows until there are enough to be written at once."""
-        if self._size >= _ENOUGH:
+        if self._size + batch.size > _MOST_HELD:
             return False
         self._take(batch)
         return True

@@ -44,7 +44,7 @@ def _undecodable() -> tuple[type[Exception], ...]:
     """Return what is raised where Python has nothing for what was sent."""
     import msgspec
 
-    return (msgspec.MsgspecError, ValueError, ArithmeticError)
+    return (msgspec.MsgspecError, ValueError, ArithmeticError, RecursionError)
 
 
 @cache
@@ -98,23 +98,16 @@ class Batch:
         A number of which Python makes none, with thousands of digits or with an exponent of twenty, stays a
         `msgspec.Raw`, as it was sent.
 
-        :raises BankSyncResponseError: a row is another's, is no object, or is not UTF-8.
+        :raises BankSyncResponseError: a row is another's, or is no object.
         """
         if not self._rows and self.raw:
             try:
                 rows = _decoder().decode(b"[" + b",".join(self.raw) + b"]")
             except _undecodable():
-                rows = self._carefully()
+                rows = list(map(_careful, self.raw))
             check_owner(rows, self.owner)
             self._rows.extend(rows)
         return self._rows
-
-    def _carefully(self) -> list[Row]:
-        try:
-            b"\n".join(self.raw).decode()  # of what stays as it was sent, nobody else looks at that
-            return list(map(_careful, self.raw))
-        except _undecodable() as error:
-            raise BankSyncResponseError(f"a row is no JSON object in UTF-8: {error}.") from error
 
 
 def _careful(raw: bytes) -> Row:
@@ -122,7 +115,10 @@ def _careful(raw: bytes) -> Row:
     try:
         fields = _fields_decoder().decode(raw)
     except _undecodable():
-        fields = _fields_decoder().decode(codec.mended(bytes(raw)))
+        try:
+            fields = _fields_decoder().decode(codec.mended(bytes(raw)))
+        except _undecodable() as error:
+            raise BankSyncResponseError(f"a row is no JSON object: {error}.") from error
     return {name: _value(value) for name, value in fields.items()}
 
 

@@ -146,8 +146,10 @@ class Reader:
                 pages.check_owner(rows, {"accountId": str(owner.account_id)})
                 await self._write(unit, Batch.of(rows))
             await asyncio.to_thread(unit.done, read_at, cursor)
-        except BaseException:
+        except BaseException as error:
             unit.abandon()
+            if isinstance(error, BankSyncError):  # what is found in a row says what is in it
+                error.hide(self._client.config.secret)
             raise
 
     async def _write(self, unit: Unit, batch: Batch) -> None:
@@ -187,7 +189,8 @@ class Reader:
             from_date=first,
             to_date=last,
             cursor=begin,
-            unchecked=self._run.made.takes_apart,
+            # Of a page that is refused, nothing is written: not even what fills a file before the row in question.
+            unchecked=self._run.made.takes_apart and self._run.settings.max_rows is None,
             **self._whose(owner),
         )
         seen: set[int] = set()
@@ -212,7 +215,8 @@ class Reader:
                 )
             raise
         except BankSyncResponseError as error:
-            error.method, error.path = call.request.method, call.request.path
+            if error.path is None:
+                error.method, error.path = call.request.method, self._client.config.path(call.request.path)
             raise
         finally:
             fetching.cancel()

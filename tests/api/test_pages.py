@@ -62,7 +62,14 @@ def test_rows_that_are_taken_apart_anyway_are_checked_then() -> None:
 
 @pytest.mark.parametrize(
     "answer",
-    [b'{"success":false,"data":[]}', b'{"success":true,"data":{}}', body(b'{"text":\n"x"}'), b"<html>", b""],
+    [
+        b'{"success":false,"data":[]}',
+        b'{"success":true,"data":{}}',
+        body(b'{"text":\n"x"}'),
+        body(b'{"id":"\xff"}'),
+        b"<html>",
+        b"",
+    ],
 )
 def test_what_is_no_page_is_left_to_the_parser_that_says_why(answer: bytes) -> None:
     for unchecked in (True, False):

@@ -7,7 +7,7 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
@@ -295,6 +295,62 @@ def test_rows_of_another_account_are_not_taken(
     written = {path: body for path, body in tree(tmp_path).items() if "part-" in path}
     assert written
     assert not any(account["id"] in path or b"somebody-else" in body for path, body in written.items())
+
+
+def changed(
+    sandbox: BankSyncSandbox, account: dict[str, Any], how: Callable[[bytes], bytes], **rule: Any
+) -> Any:
+    """Let the pages of an account come changed."""
+    fault = Fault("changed", reshape=lambda answer: answer.but(body=how(answer.body)))
+    return sandbox.faults.add(fault, path=f"/v1/banks/*/accounts/{account['id']}/transactions", **rule)
+
+
+def last_of_another(body: bytes) -> bytes:
+    """The first row of a page is not what it was, the last one somebody else's."""
+    before, mark, rest = body.rpartition(b'"accountId":"')
+    return before.replace(b'"description":"', b'"description":"New: ', 1) + mark + b"else" + rest
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_of_a_page_that_is_refused_nothing_is_written(
+    banksync_sandbox: BankSyncSandbox, task: Task, tmp_path: Path, file_format: str
+) -> None:
+    pieces = {**MONTH, "file_format": file_format, "max_rows_per_file": 3}
+    task.run(**pieces)
+    *_, account = family()[0]
+    before = {path: body for path, body in tree(tmp_path).items() if account["id"] in path}
+    assert len(before) > 2
+    changed(banksync_sandbox, account, last_of_another)
+    task.run_id = "another"
+    with pytest.raises(AirflowException, match="cannot be attributed"):
+        task.run(**pieces)
+    after = {path: body for path, body in tree(tmp_path).items() if account["id"] in path}
+    assert after == before, "what an earlier run has of it stays"
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_a_page_that_is_not_utf8_is_asked_for_again(
+    banksync_sandbox: BankSyncSandbox, task: Task, tmp_path: Path, file_format: str
+) -> None:
+    *_, account = family()[0]
+    rule = changed(
+        banksync_sandbox, account, lambda body: body.replace(b'"date":"', b'"date":"\xff', 1), times=1
+    )
+    task.run(**MONTH, file_format=file_format)
+    assert rule.hits == 1
+
+
+@pytest.mark.parametrize("file_format", FORMATS)
+def test_a_key_that_is_sent_back_in_a_row_is_hidden(
+    banksync_sandbox: BankSyncSandbox, task: Task, tmp_path: Path, file_format: str
+) -> None:
+    *_, account = family()[0]
+    key = banksync_sandbox.api_key.encode()
+    changed(banksync_sandbox, account, lambda body: body.replace(account["id"].encode(), key))
+    with pytest.raises(AirflowException, match=r"the accountId '\*\*\*'") as caught:
+        task.run(**MONTH, file_format=file_format)
+    assert banksync_sandbox.api_key not in str(caught.value)
+    assert not any(key in body for body in tree(tmp_path).values())
 
 
 @pytest.mark.parametrize("zeros", ["12.50", "-0.0000000000000000001", "12345678901234567890.123456789"])

@@ -159,9 +159,8 @@ OURS = b'{"id":"1","bankId":"bank","accountId":"ours"}'
         (b'{"bankId":"bank","accountId":null}', "the accountId None"),
         (b'{"accountId":"ours","bankId":"bank","account\\u0049d":"theirs"}', "the accountId 'theirs'"),
         (b'{"bankId":"theirs","odd":1E+99999999999999999999}', "the bankId 'theirs'"),
-        (b"5", "a row is no JSON object in UTF-8"),
-        (b'{"id":"\xff"}', "a row is no JSON object in UTF-8"),
-        (b'{"odd":1E+99999999999999999999,"also":["\xff"]}', "a row is no JSON object in UTF-8"),
+        (b"5", "a row is no JSON object"),
+        (b"null", "a row is no JSON object"),
     ],
 )
 def test_rows_of_which_it_is_not_known_whose_they_are_are_looked_into(

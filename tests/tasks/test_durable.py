@@ -558,8 +558,8 @@ def test_execution_timeout(banksync_sandbox: BankSyncSandbox, deferrable: bool, 
     from airflow.providers.common.compat.sdk import timeout
 
     feed = family_feed(banksync_sandbox)
-    slow = task(feed, deferrable=deferrable, execution_timeout=timedelta(seconds=1), cancel_on_timeout=cancel)
-    with pytest.raises(AirflowTaskTimeout), timeout(1 if not deferrable else 60):
+    slow = task(feed, deferrable=deferrable, execution_timeout=timedelta(seconds=3), cancel_on_timeout=cancel)
+    with pytest.raises(AirflowTaskTimeout), timeout(3 if not deferrable else 60):
         run_task(slow, a_try(1, Store(), start_date=datetime.now(timezone.utc)))
     slow.on_kill()  # Airflow calls it when the exception has left execute()
     assert (statuses(banksync_sandbox, feed) == ["cancelled"]) is cancel
@@ -576,7 +576,7 @@ def test_a_deferred_task_counts_its_execution_timeout_from_its_start(
     with pytest.raises(AirflowTaskTimeout):
         run_task(slow, run)
     assert run.deferrals[0].trigger.deadline == pytest.approx(start.timestamp() + 22.5)
-    assert time.time() - began_at < 4
+    assert time.time() - began_at < 20
     shorter = task(family_feed(banksync_sandbox), deferrable=True, timeout=0, execution_timeout=timedelta(1))
     with pytest.raises(x.BankSyncJobTimeoutError):
         run_task(shorter, a_try(1, Store(), start_date=start))
