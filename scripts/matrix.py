@@ -57,6 +57,9 @@ LEFT_OUT_MOSTLY = (
 #: Every ending of a sync in a real Airflow takes minutes: on 2.11.0, on 3.0 and, in `make test`, on the newest.
 ENDINGS = "tests/dags/test_matrix.py"
 ENDINGS_ON = ("lowest", "3.0")
+#: The Airflow of `make test` on another Python: what a real Airflow does with DAGs is not done again.
+AGAIN = ("3.3", "3.10")
+REAL_RUNS = tuple(f"tests/dags/test_{name}.py" for name in ("examples", "export", "feeds_as_code", "rescheduled"))
 
 #: So many pairs run side by side, and so many tests of each: they wait for clocks and sockets more than they compute.
 LANES = 3
@@ -140,6 +143,8 @@ def run_pair(line: str, python: str, interpreter: Path) -> Result:
     left_out = LEFT_OUT if (line, python) in WHOLE else (*LEFT_OUT, *LEFT_OUT_MOSTLY)
     if line not in ENDINGS_ON:
         left_out += (ENDINGS,)
+    if (line, python) == AGAIN:
+        left_out += REAL_RUNS
     status, summary = run_tests(venv, left_out)
     say(f"=== {name}: {summary}")
     detail = f"{summary} ({seconds(start)} in all)"
