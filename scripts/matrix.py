@@ -59,7 +59,9 @@ ENDINGS = "tests/dags/test_matrix.py"
 ENDINGS_ON = ("lowest", "3.0")
 #: The Airflow of `make test` on another Python: what a real Airflow does with DAGs is not done again.
 AGAIN = ("3.3", "3.10")
-REAL_RUNS = tuple(f"tests/dags/test_{name}.py" for name in ("examples", "export", "feeds_as_code", "rescheduled"))
+REAL_RUNS = tuple(
+    f"tests/dags/test_{name}.py" for name in ("examples", "export", "feeds_as_code", "rescheduled")
+)
 
 #: So many pairs run side by side, and so many tests of each: they wait for clocks and sockets more than they compute.
 LANES = 3
