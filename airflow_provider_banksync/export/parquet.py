@@ -88,11 +88,7 @@ def schema(resource: str) -> pa.Schema:
 
 @cache
 def _encoder() -> ThreadPoolExecutor:
-    """Return the one thread that makes arrays and encodes them.
-
-    Making arrays of rows takes Python's own lock, so that several threads would wait for one another, their rows in
-    memory; and Arrow keeps memory for each thread that has used it.
-    """
+    """Return the one thread that encodes: Arrow keeps memory for each thread that has used it."""
     return ThreadPoolExecutor(1, "banksync-parquet")
 
 
@@ -117,16 +113,21 @@ class ParquetWriter:
         """Add rows."""
         while len(batch):
             taken, batch = batch.split(self._room(batch))
-            self._take(taken)
+            self._take(_encoder().submit(self._record_batch, taken).result(), taken.size)
             if self._is_full(0, 0):
                 self._flush()
 
     def hold(self, batch: Batch) -> bool:
-        """Take rows that do not fill the row group."""
-        if self._is_full(len(batch), batch.size):
+        """Take rows that do not fill the row group.
+
+        Their arrays are made at once, in the thread that calls: that takes Python's lock, which another thread would
+        have to wait for. Encoding does not take it.
+        """
+        size = batch.size
+        if self._is_full(len(batch), size):
             return False
         if len(batch):
-            self._take(batch)
+            self._take(self._record_batch(batch), size)
         return True
 
     def close(self) -> None:
@@ -139,10 +140,10 @@ class ParquetWriter:
     def _is_full(self, rows: int, size: int) -> bool:
         return self._rows + rows >= _GROUP_ROWS or self._bytes + size >= _GROUP_BYTES
 
-    def _take(self, batch: Batch) -> None:
-        self._group.append(_encoder().submit(self._record_batch, batch).result())
-        self._rows += len(batch)
-        self._bytes += batch.size
+    def _take(self, made: pa.RecordBatch, size: int) -> None:
+        self._group.append(made)
+        self._rows += made.num_rows
+        self._bytes += size
 
     def _room(self, batch: Batch) -> int:
         """Return how many of the rows belong to this row group: at least one."""

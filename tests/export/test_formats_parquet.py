@@ -281,6 +281,58 @@ def test_an_ordinary_row_takes_the_quick_way(monkeypatch: pytest.MonkeyPatch) ->
     assert len(table([row] * 3)) == 3
 
 
+def test_ordinary_rows_of_all_kinds_take_the_quick_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Batch, "rows", lambda _: pytest.fail("they were taken apart"))
+    values: dict[Kind, list[Any]] = {
+        Kind.TEXT: [None, "", "caf\u00e9 \u20ac", 'a "b"\n\t\x01', "\U0001f9fe", "x" * 300],
+        Kind.DAY: [
+            None,
+            date(1, 1, 1),
+            date(1969, 12, 31),
+            date(1970, 1, 1),
+            date(2024, 2, 29),
+            date(9999, 12, 31),
+        ],
+        Kind.NUMBER: [None, Decimal("-12.50"), Decimal(0), Decimal("0.000000000000000001"), Decimal(10**18)],
+        Kind.FLAG: [None, True, False],
+    }
+    columns = SCHEMAS["transactions"]
+    dice = random.Random(7)
+
+    def cell(number: int, kind: Kind) -> Any:
+        """Return a value for a column: of one without a gap, of one with gaps, or the same in all rows."""
+        some = (values[kind][1:], values[kind], values[kind][:1], values[kind][-1:])
+        return dice.choice(some[number % 4])
+
+    sent = [{name: cell(number, kind) for number, (name, kind) in enumerate(columns)} for _ in range(500)]
+
+    def text(value: Any) -> str:
+        if isinstance(value, Decimal):
+            return f"{value:f}"
+        return json.dumps(value.isoformat() if isinstance(value, date) else value)
+
+    raw = ["{" + ",".join(f'"{name}":{text(value)}' for name, value in row.items()) + "}" for row in sent]
+    back = table([row.encode() for row in raw])
+    assert back.drop_columns(["extra"]).to_pylist() == sent
+
+
+WITHOUT_PANDAS = """
+import io, sys
+from airflow_provider_banksync.export.parquet import ParquetWriter
+from airflow_provider_banksync.export.rows import Batch
+
+writer = ParquetWriter(io.BytesIO(), "transactions", None)
+writer.write(Batch([b'{"id":"a","date":"2026-03-02","amount":-1.50,"pending":true}', b'{"id":"b"}', b'{"id":null}']))
+writer.close()
+sys.exit("pandas" in sys.modules)
+"""
+
+
+def test_pandas_is_not_loaded() -> None:
+    pytest.importorskip("pandas")
+    subprocess.run([sys.executable, "-W", "ignore", "-c", WITHOUT_PANDAS], check=True, timeout=400)
+
+
 def test_half_an_emoji() -> None:
     back = one(description=r'"cut \ud83d"', category=r'{"a":"\ude00"}')
     assert back == {"description": "cut \ufffd", "extra": '{"category":{"a":"\ufffd"}}'}
