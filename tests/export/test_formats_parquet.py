@@ -383,6 +383,19 @@ def test_row_groups_of_many_rows_and_of_much_text() -> None:
     assert groups([long, row, long, long, row], pieces=[1, 2]) == [4, 1]
 
 
+def test_row_groups_grow_with_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = b'{"id":"1"}'
+    monkeypatch.setattr(parquet, "_GROUPS_OF_A_SIZE", 2)
+    monkeypatch.setattr(parquet, "_GROUP_ROWS", 10)
+    grown = [10, 10, 20, 20, 40, 40, 80, 80, 80, 3]
+    assert groups([row] * sum(grown)) == grown
+    assert groups([row] * sum(grown), pieces=[7] * 50) == grown
+    monkeypatch.setattr(parquet, "_GROUP_ROWS", 10_000)
+    monkeypatch.setattr(parquet, "_GROUP_BYTES", 10 * len(row))
+    assert groups([row] * sum(grown)) == grown
+    assert groups([row] * sum(grown), pieces=[7] * 50) == grown
+
+
 @pytest.mark.parametrize(("compression", "codec"), [(None, "SNAPPY"), ("gzip", "GZIP"), ("zstd", "ZSTD")])
 def test_the_compression_is_that_of_the_pages(compression: str | None, codec: str) -> None:
     file = pq.ParquetFile(pa.BufferReader(write([b'{"id":"1"}'], "parquet", compression)))
