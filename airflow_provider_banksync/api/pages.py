@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import functools
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_banksync.api import codec, endpoints, parsers
 from airflow_provider_banksync.exceptions import BankSyncResponseError
@@ -85,30 +85,30 @@ def _parser(owner: dict[str, str]) -> Callable[[Row], RawPage]:
 
 
 def _scanner(owner: dict[str, str]) -> Callable[[bytes], RawPage | None]:
-    marks = [(f'"{name}":'.encode(), codec.dumps(value)) for name, value in owner.items()]
-
     def scan(body: bytes) -> RawPage | None:
         """Return the page, if it is one beyond doubt; None leaves it to the parser, which says what is wrong."""
         import msgspec
 
+        page = glance(body)
+        if page is None:
+            return None
         try:
-            found: Any = _envelope().decode(body)
-            _check_utf8(body)  # what is not taken apart is not checked otherwise
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            _owned(tuple(owner.items())).decode_lines(b"\n".join(page.raw))
+        except (msgspec.MsgspecError, RecursionError):
             return None
-        meta = found.meta
-        rows = found.data
-        plain = found.success is True and b"\n" not in body and b"\r" not in body
-        # Once in each row, and nowhere another's.
-        if not plain or any(
-            not body.count(name) == body.count(name + value) == len(rows) for name, value in marks
-        ):
-            return None
-        if b"\n".join([b"", *rows]).count(b"\n{") != len(rows):  # one is no object
-            return None
-        return RawPage(rows, meta.cursor or None, meta.hasMore is True)
+        return replace(page, owner={})
 
+    glance = _glance(owner)
     return scan
+
+
+@functools.lru_cache(maxsize=64)
+def _owned(owner: tuple[tuple[str, str], ...]) -> msgspec.json.Decoder[Any]:
+    """Return what reads a row of this owner, or one that does not say whose it is, and no other."""
+    import msgspec
+
+    fields = [(name, Literal[value], msgspec.UNSET) for name, value in owner]
+    return msgspec.json.Decoder(msgspec.defstruct("Owned", fields, gc=False))
 
 
 def _glance(owner: dict[str, str]) -> Callable[[bytes], RawPage | None]:

@@ -31,6 +31,9 @@ def test_rows_of_the_account_are_passed_on_as_they_came() -> None:
         body(b'{"bankId":"bank","accountId":"theirs"}', meta=b'{"accountId":"ours"}'),
         body(b'{%s,"accountId":"theirs"}' % OURS),
         body(b'{"bankId":"bank","accountId":"ours","bankId":"theirs"}'),
+        body(b'{"bankId":"bank","account\\u0049d":"theirs"}'),
+        body(b'{"bankId":"bank","accountId":null}'),
+        body(b'{"bankId":"bank","accountId":7}'),
     ],
 )
 def test_a_row_of_another_account_is_not_hidden_by_what_is_beside_it(answer: bytes) -> None:
@@ -41,12 +44,22 @@ def test_a_row_of_another_account_is_not_hidden_by_what_is_beside_it(answer: byt
         call.parse(codec.loads(answer))
 
 
-def test_a_row_that_names_the_account_more_than_once_is_looked_into() -> None:
+@pytest.mark.parametrize(
+    "row",
+    [
+        b'{%s,"to":{"accountId":"theirs"}}' % OURS,
+        b'{"bankId":"b\\u0061nk","account\\u0049d":"ours"}',
+        b'{"amount":1}',
+        b"{}",
+    ],
+)
+def test_a_row_of_the_account_or_of_nobody_is_passed_on_however_it_says_so(row: bytes) -> None:
     call = pages.list_transactions("bank", "ours")
-    answer = body(b'{%s,"to":{"accountId":"theirs"}}' % OURS)
     assert call.scan is not None
-    assert call.scan(answer) is None
-    assert len(call.parse(codec.loads(answer)).raw) == 1
+    page = call.scan(body(row))
+    assert page is not None
+    assert [bytes(each) for each in page.raw] == [row]
+    assert len(call.parse(codec.loads(body(row))).raw) == 1
 
 
 def test_rows_that_are_taken_apart_anyway_are_checked_then() -> None:
@@ -58,6 +71,15 @@ def test_rows_that_are_taken_apart_anyway_are_checked_then() -> None:
     assert [bytes(each) for each in page.raw] == [row]
     assert page.owner == {"bankId": "bank", "accountId": "ours"}
     assert (page.cursor, page.has_more) == ("c", False)
+
+
+@pytest.mark.parametrize("row", [b"[]", b"null", b"7", b'"text"'])
+def test_a_row_that_is_no_object_is_left_to_the_parser(row: bytes) -> None:
+    call = pages.list_transactions("bank", "ours")
+    assert call.scan is not None
+    assert call.scan(body(b"{%s}" % OURS, row)) is None
+    with pytest.raises(BankSyncResponseError):
+        call.parse(codec.loads(body(row)))
 
 
 @pytest.mark.parametrize(
