@@ -92,7 +92,7 @@ def schema(resource: str) -> pa.Schema:
 
 @cache
 def _encoder() -> ThreadPoolExecutor:
-    """Return the one thread that encodes: Arrow keeps memory for each thread that has used it."""
+    """Return the thread that encodes, one for all: Arrow keeps memory for each thread that has used it."""
     return ThreadPoolExecutor(1, "banksync-parquet")
 
 
