@@ -85,6 +85,8 @@ def _parser(owner: dict[str, str]) -> Callable[[Row], RawPage]:
 
 
 def _scanner(owner: dict[str, str]) -> Callable[[bytes], RawPage | None]:
+    glance = _glance(owner)
+
     def scan(body: bytes) -> RawPage | None:
         """Return the page, if it is one beyond doubt; None leaves it to the parser, which says what is wrong."""
         import msgspec
@@ -98,7 +100,6 @@ def _scanner(owner: dict[str, str]) -> Callable[[bytes], RawPage | None]:
             return None
         return replace(page, owner={})
 
-    glance = _glance(owner)
     return scan
 
 

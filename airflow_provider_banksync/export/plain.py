@@ -46,7 +46,7 @@ def arrays(
 ) -> list[pa.Array] | None:
     """Return an array for each column; None where a row has another field, or a value that may not fit its column.
 
-    :param raw: a JSON object for each row.
+    :param raw: a JSON object for each row; one at least.
     :param owner: fields that say whose the rows are, with their values; None where one does not say so.
     """
     if not _are_quick(columns):

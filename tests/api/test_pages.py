@@ -22,6 +22,7 @@ def test_rows_of_the_account_are_passed_on_as_they_came() -> None:
     assert page is not None
     assert [bytes(each) for each in page.raw] == [row, b"{%s}" % OURS]
     assert (page.cursor, page.has_more) == ("c", False)
+    assert page.owner == {}, "nobody has to look again"
 
 
 @pytest.mark.parametrize(
