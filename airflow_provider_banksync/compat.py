@@ -1,7 +1,8 @@
-"""What differs between Airflow 2.11 and 3.x and has no name in the common.compat provider."""
+"""Names that differ between Airflow 2.11 and 3.x, and that the common.compat provider does not have."""
 
 from __future__ import annotations
 
+import json
 from importlib import import_module
 from typing import Any
 
@@ -15,24 +16,29 @@ __all__ = [
     "TaskSuccessEvent",
     "TriggerEvent",
     "amask_secret",
+    "expand_input",
+    "mapped_arguments",
     "mask_secret",
+    "redact_secrets",
+    "stored_size",
+    "task_state",
     "was_rescheduled",
 ]
 
-#: The running Airflow: (3, 3).
+#: Version of the running Airflow, for example (3, 3).
 AIRFLOW = tuple(int(part) for part in __version__.split(".")[:2])
 
 
 def mask_secret(secret: str) -> None:
-    """Have Airflow's logs show ``***`` in the place of a secret.
+    """Make Airflow's logs show ``***`` instead of a secret.
 
-    common.compat has this name, but not in its last version for Python 3.10.
+    The last version of common.compat for Python 3.10 lacks this name.
     """
     _masking().mask_secret(secret)
 
 
 async def amask_secret(secret: str) -> None:
-    """Do the same on an event loop: from Airflow 3 on, a supervisor is told of it, which must not block the loop."""
+    """Do the same without blocking the event loop. In Airflow 3 it is a message to another process."""
     masking = _masking()
     if hasattr(masking, "amask_secret"):  # Airflow 3.3
         await masking.amask_secret(secret)
@@ -42,14 +48,59 @@ async def amask_secret(secret: str) -> None:
         await sync_to_async(mask_secret)(secret)
 
 
+def redact_secrets(text: str) -> str:
+    """Return a text with ``***`` for each secret that Airflow knows in this process."""
+    masking = _masking()
+    if not hasattr(masking, "redact"):  # Airflow 3.0
+        masking = import_module("airflow.sdk.execution_time.secrets_masker")
+    try:
+        return str(masking.redact(text))
+    except RuntimeError:  # Airflow 2, with a logging configuration that masks nothing
+        return text
+
+
+def stored_size(value: Any) -> int:
+    """Return the bytes that Airflow's database takes for a value of an XCom."""
+    module = "airflow.sdk.bases.xcom" if AIRFLOW >= (3,) else "airflow.models.xcom"
+    stored = import_module(module).BaseXCom.serialize_value(value)
+    return len(stored if isinstance(stored, bytes) else json.dumps(stored))
+
+
 def was_rescheduled(context: Any) -> bool:
-    """Tell whether this try of a sensor has looked before, in another process."""
+    """Tell whether this try of a sensor has polled before, in another process."""
     if AIRFLOW >= (3,):
         return bool(context.get("task_reschedule_count"))
-    # Airflow 2 tells no task, and its own sensors ask the database.
+    # Airflow 2 has no such value. Its own sensors also query the database.
     rows = import_module("airflow.models.taskreschedule").TaskReschedule
     with import_module("airflow.utils.session").create_session() as session:
         return session.scalar(rows.stmt_for_task_instance(context["ti"]).limit(1)) is not None
+
+
+def task_state(instance: Any) -> str | None:
+    """Ask Airflow for the state of a trigger's task instance. None: the task was cleared.
+
+    :raises Exception: Airflow is older than 3.3, or the triggerer does not answer, or the task is gone.
+    """
+    runner = import_module("airflow.sdk.execution_time.task_runner")
+    states = runner.RuntimeTaskInstance.get_task_states(
+        instance.dag_id, map_index=instance.map_index, task_ids=[instance.task_id], run_ids=[instance.run_id]
+    )
+    (state,) = states[instance.run_id].values()
+    return None if state is None else str(state)
+
+
+def expand_input(task: Any) -> Any:
+    """Return what a task is mapped over; None if it is not mapped. Airflow has no public name for it."""
+    get = getattr(task, "_get_specified_expand_input", None)
+    return None if get is None else get()
+
+
+def mapped_arguments(task: Any, context: Any) -> Any:
+    """Return the arguments that a mapped task gets from what it is mapped over."""
+    if AIRFLOW >= (3,):
+        return expand_input(task).resolve(context)[0]
+    with import_module("airflow.utils.session").create_session() as session:
+        return expand_input(task).resolve(context, session)[0]
 
 
 def _masking() -> Any:

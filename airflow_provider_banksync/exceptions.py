@@ -1,52 +1,30 @@
-"""Every error that comes out of the BankSync hook, its clients and its triggers.
+"""The errors that the hook, the operators, the sensors and the triggers raise. `BankSyncError` is the base of all.
 
-::
-
-    BankSyncError                         .status .method .path .hint .permanent
-    ├── BankSyncConfigError               the connection or an argument is wrong; nothing was sent (also a ValueError)
-    ├── BankSyncAuthError                 401: the key is missing, wrong, revoked or expired
-    ├── BankSyncPermissionError           403: the key lacks a scope, or its owner's role is too low
-    ├── BankSyncEdgeBlockedError          403 by Cloudflare, before the API was reached
-    ├── BankSyncScopeError                scope=family was refused (400 or 403)
-    ├── BankSyncNotFoundError             404: no such thing, or deleted
-    ├── BankSyncConflictError             409: a job runs already, has ended already, ...
-    ├── BankSyncValidationError           400 or 422                          .errors .warnings
-    ├── BankSyncRateLimitError            429                                 .retry_after
-    │   └── BankSyncBudgetError           not sent: our own budget is spent for longer than the request may wait
-    ├── BankSyncReauthRequiredError       503: the bank wants its owner to sign in again
-    ├── BankSyncServerError               the service or its edge failed (5xx)
-    ├── BankSyncConnectionError           no answer: DNS, refused, reset, timeout
-    │   └── BankSyncCertificateError      the server's certificate is not to be trusted; nothing was sent
-    ├── BankSyncResponseError             an answer that is not BankSync's envelope
-    └── job errors                        .job (the job's last known state)
-        ├── BankSyncJobFailedError
-        ├── BankSyncJobCancelledError
-        └── BankSyncJobTimeoutError       still running when the time was up
-
-`permanent` says whether the same request can ever succeed without somebody changing something. In a task, a
-permanent error fails at once; the others leave the task's retries to work.
+A `permanent` error repeats until you change something, such as the key or an argument. It fails the task without a
+retry. After other errors, Airflow retries the task.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class BankSyncError(Exception):
-    """Base class of every error that this package raises.
+    """Base class of all errors of this package.
 
-    :param message: what was asked, what came back.
-    :param status: HTTP status of the answer; None when there was no answer.
-    :param method: HTTP method of the request; None when no request was involved.
+    :param message: what is wrong.
+    :param status: HTTP status of the answer; None if there was none.
+    :param method: HTTP method of the request; None if there was no request.
     :param path: path of the request, without the host.
-    :param hint: what to do about it.
-    :param ambiguous: True when the request may have done its work although this error came back.
+    :param hint: what to do.
+    :param ambiguous: the request may have taken effect in spite of the error.
     """
 
     permanent: bool = False
-    #: When the request left, by the monotonic clock of this process; None where none did.
-    sent_at: float | None = None
-    #: Worth trying again soon, by itself. Never true together with `permanent`.
+    #: The same request may soon succeed. Never true together with `permanent`.
     transient: bool = False
 
     def __init__(
@@ -68,10 +46,15 @@ class BankSyncError(Exception):
         self.ambiguous = ambiguous
 
     def hide(self, secret: str) -> None:
-        """Take a secret out of everything that this error says; servers have been known to echo what they got."""
+        """Remove a secret from the error. Some servers repeat what they received."""
         if secret:
-            self.message = self.message.replace(secret, "***")
-            self.args = (self.message,)
+            self.rewrite(lambda text: text.replace(secret, "***"))
+
+    def rewrite(self, change: Callable[[str], str]) -> None:
+        """Change each text of the error."""
+        self.message, self.hint = change(self.message), change(self.hint)
+        self.path = self.path and change(self.path)
+        self.args = (self.message,)
 
     def __str__(self) -> str:
         request = f"{self.method} {self.path}: " if self.method and self.path else ""
@@ -82,7 +65,7 @@ class BankSyncError(Exception):
 
 
 class BankSyncConfigError(BankSyncError, ValueError):
-    """The connection or an argument is wrong. Raised before any request is sent."""
+    """The connection or an argument is wrong. No request was sent."""
 
     permanent = True
 
@@ -100,32 +83,32 @@ class BankSyncPermissionError(BankSyncError):
 
 
 class BankSyncEdgeBlockedError(BankSyncError):
-    """403 from Cloudflare: the request was stopped before it reached the API."""
+    """403 with Cloudflare's error 1010: it blocks the User-Agent. The request did not reach the API."""
 
     permanent = True
 
 
 class BankSyncScopeError(BankSyncError):
-    """``scope=family`` was refused: a portal was asked, or the role is below admin."""
+    """``scope=family`` was refused: the workspace is a portal, or the role is below admin."""
 
     permanent = True
 
 
 class BankSyncNotFoundError(BankSyncError):
-    """404: no such bank, account, feed, job, loan or workspace; or it was deleted."""
+    """404: the bank, account, feed, job, loan or workspace does not exist, or is deleted."""
 
     permanent = True
 
 
 class BankSyncConflictError(BankSyncError):
-    """409: a job of this feed is queued or running, or the job to cancel has ended."""
+    """409: a job of the feed is queued or running, or the job to cancel has ended."""
 
 
 class BankSyncValidationError(BankSyncError):
     """400 or 422: the request itself is wrong.
 
-    :param errors: what blocks, in the vendor's words.
-    :param warnings: what does not block, in the vendor's words.
+    :param errors: BankSync's messages about what blocks the request.
+    :param warnings: BankSync's other messages.
     """
 
     permanent = True
@@ -142,18 +125,17 @@ class BankSyncValidationError(BankSyncError):
         self.errors = errors or []
         self.warnings = warnings or []
 
-    def hide(self, secret: str) -> None:
-        """Take a secret out of the message and of both lists."""
-        super().hide(secret)
-        if secret:
-            self.errors = [entry.replace(secret, "***") for entry in self.errors]
-            self.warnings = [entry.replace(secret, "***") for entry in self.warnings]
+    def rewrite(self, change: Callable[[str], str]) -> None:
+        """Change each text of the error, also in both lists."""
+        super().rewrite(change)
+        self.errors = [change(entry) for entry in self.errors]
+        self.warnings = [change(entry) for entry in self.warnings]
 
 
-class BankSyncRateLimitError(BankSyncError):
-    """429: the key's request budget is spent.
+class _RetryAfterError(BankSyncError):
+    """The server may say when to try again.
 
-    :param retry_after: seconds that the server asks to wait; None when it does not say.
+    :param retry_after: seconds that the server asks to wait; None if it does not say.
     """
 
     transient = True
@@ -163,46 +145,41 @@ class BankSyncRateLimitError(BankSyncError):
         self.retry_after = retry_after
 
 
+class BankSyncRateLimitError(_RetryAfterError):
+    """429: the rate limit of the key is used up."""
+
+
 class BankSyncBudgetError(BankSyncRateLimitError):
-    """The request was not sent: the rate budget is spent for longer than there is time."""
+    """The request was not sent, because the rate limit allows none in time."""
 
 
 class BankSyncReauthRequiredError(BankSyncError):
-    """503 on bank data: the bank wants its owner to sign in again. No retry cures it."""
+    """503 on bank data: the owner of the bank must sign in again. Retries do not help."""
 
     permanent = True
 
 
-class BankSyncServerError(BankSyncError):
-    """The service, or the edge in front of it, failed.
-
-    :param retry_after: seconds that the server asks to wait; None when it does not say.
-    """
-
-    transient = True
-
-    def __init__(self, message: str = "", *, retry_after: float | None = None, **details: Any) -> None:
-        super().__init__(message, **details)
-        self.retry_after = retry_after
+class BankSyncServerError(_RetryAfterError):
+    """5xx: the service, or the edge in front of it, failed."""
 
 
 class BankSyncConnectionError(BankSyncError):
-    """There was no complete answer: name not found, refused, reset, timeout."""
+    """There is no complete answer: name not found, refused, reset or timed out."""
 
     transient = True
 
 
 class BankSyncCertificateError(BankSyncConnectionError):
-    """The server's certificate is not to be trusted; nothing was sent."""
+    """The server's certificate cannot be verified. No request was sent."""
 
     permanent = True
     transient = False
 
 
 class BankSyncResponseError(BankSyncError):
-    """The answer is not what the API promises: not JSON, not the envelope, a row without its workspace.
+    """The answer breaks the API's contract: not JSON, not the envelope, or a row without its workspace.
 
-    :param truncated: the body broke off or could not be read, which another try may cure.
+    :param truncated: the body is incomplete, unreadable, or not from BankSync. A retry may help.
     """
 
     def __init__(self, message: str = "", *, truncated: bool = False, **details: Any) -> None:
@@ -211,9 +188,9 @@ class BankSyncResponseError(BankSyncError):
 
 
 class BankSyncJobError(BankSyncError):
-    """A job did not end well.
+    """A job failed, was cancelled, or did not end in time.
 
-    :param job: the job as it was last seen.
+    :param job: the job's last known state.
     """
 
     def __init__(self, message: str = "", *, job: dict[str, Any] | None = None, **details: Any) -> None:
@@ -222,12 +199,12 @@ class BankSyncJobError(BankSyncError):
 
 
 class BankSyncJobFailedError(BankSyncJobError):
-    """The job failed, or completed with errors where none are tolerated."""
+    """The job failed, or completed with errors and `fail_on_job_errors` is set."""
 
 
 class BankSyncJobCancelledError(BankSyncJobError):
-    """Somebody cancelled the job."""
+    """The job was cancelled."""
 
 
 class BankSyncJobTimeoutError(BankSyncJobError):
-    """The job was still running when the time to wait was over."""
+    """The job was still running when the wait timed out."""

@@ -1,4 +1,4 @@
-"""What Airflow reads about this provider when it starts: names, the connection form, where the classes are."""
+"""What Airflow reads about this provider when it starts: the connection form and the modules with its classes."""
 
 from __future__ import annotations
 
@@ -9,39 +9,43 @@ from airflow_provider_banksync import __version__
 _NAME = "BankSync"
 _PACKAGE = "airflow_provider_banksync"
 
-#: Fields of the connection that live in its extra. The one place for both forms: of Airflow 3.2 and later, which
-#: reads them here, and of earlier ones, which ask the hook.
+#: Fields of the connection's extra. Airflow 3.2 and later reads them here for its form; earlier versions ask the hook.
 CONN_FIELDS: dict[str, dict[str, Any]] = {
     "workspace_id": {
         "label": "Workspace ID",
-        "description": "Workspace to work in. Empty: the one that the API key belongs to. Needed with auth 'bearer'.",
+        "description": "Workspace to work in. Empty for the workspace of the API key. Required with auth 'bearer'.",
         "schema": {"type": ["string", "null"]},
     },
     "auth": {
         "label": "Authentication",
-        "description": "api_key: Password holds an API key (bsk_...). bearer: it holds a session token.",
+        "description": "api_key: Password is an API key (bsk_...). bearer: Password is a session token.",
         "schema": {"type": ["string", "null"], "enum": ["api_key", "bearer"], "default": "api_key"},
     },
     "timeout": {
         "label": "Timeout (seconds)",
-        "description": "How long to wait for the server's next bytes. Default: 60.",
+        "description": "How long to wait for the next bytes of an answer. Default: 60.",
         "schema": {"type": ["number", "null"], "minimum": 0.1, "maximum": 3600},
     },
     "max_retries": {
         "label": "Retries",
-        "description": "Further tries of a request that failed for a passing reason. Default: 5.",
+        "description": "Maximum retries of a request after a transient error. Default: 5.",
         "schema": {"type": ["integer", "null"], "minimum": 0, "maximum": 50},
     },
     "rate_limit_per_minute": {
-        "label": "Requests a minute",
-        "description": "What the key's plan allows: 100 on the standard plan, 500 on Pro. Default: 100.",
+        "label": "Requests per minute",
+        "description": "The rate limit of the key: 100 on the standard plan, 500 on Pro. Default: 100.",
         "schema": {"type": ["integer", "null"], "minimum": 1, "maximum": 100000},
     },
     "rate_limit_store": {
-        "label": "Shared budget",
-        "description": "Where workers share the requests a minute: sqlite:////path/of/a/file on one host, "
-        "redis://host:6379/0 in a cluster. Empty: each process counts for itself.",
+        "label": "Shared rate limit",
+        "description": "Where workers share the rate limit: sqlite:////path/of/a/file on one host, "
+        "redis://host:6379/0 in a cluster, without its password. Empty: each process counts its own requests.",
         "schema": {"type": ["string", "null"]},
+    },
+    "rate_limit_store_password": {
+        "label": "Password of the shared rate limit",
+        "description": "The password of the Redis server of the shared rate limit. Airflow masks it.",
+        "schema": {"type": ["string", "null"], "format": "password"},
     },
     "verify": {
         "label": "Verify TLS",
@@ -56,11 +60,12 @@ UI_FIELD_BEHAVIOUR: dict[str, Any] = {
     "placeholders": {
         "password": "bsk_... (BankSync: Settings, API keys)",
         "host": "https://api.banksync.io",
-        "workspace_id": "empty: the key's own workspace",
+        "workspace_id": "empty: the workspace of the key",
         "timeout": "60",
         "max_retries": "5",
         "rate_limit_per_minute": "100",
-        "rate_limit_store": "empty: each process for itself",
+        "rate_limit_store": "empty: not shared",
+        "rate_limit_store_password": "empty: no password",
         "verify": "true",
     },
 }
@@ -71,22 +76,18 @@ def _modules(*names: str) -> list[dict[str, Any]]:
 
 
 def get_provider_info() -> dict[str, Any]:
-    """Return the provider's description; entry point ``apache_airflow_provider``."""
+    """Return the description of the provider (entry point ``apache_airflow_provider``)."""
     return {
         "package-name": "airflow-provider-banksync",
         "name": _NAME,
-        "description": "`BankSync <https://banksync.io>`__: sync bank feeds, wait for them, export what they hold.",
+        "description": "`BankSync <https://banksync.io>`__: sync bank feeds, wait for jobs, export bank data.",
         "versions": [__version__],
         "integrations": [
-            {"integration-name": _NAME, "external-doc-url": "https://banksync.io", "tags": ["service"]},
+            {"integration-name": _NAME, "external-doc-url": "https://banksync.io", "tags": ["service"]}
         ],
         "hooks": _modules("hooks.banksync"),
         "operators": _modules(
-            "operators.sync",
-            "operators.family",
-            "operators.jobs",
-            "operators.feeds",
-            "operators.listing",
+            "operators.sync", "operators.family", "operators.jobs", "operators.feeds", "operators.listing"
         ),
         "sensors": _modules("sensors.base", "sensors.job", "sensors.feed", "sensors.bank"),
         "triggers": _modules("triggers.job", "triggers.family", "triggers.sensors"),

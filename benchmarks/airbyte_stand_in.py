@@ -1,4 +1,4 @@
-"""A stand-in of Airbyte's API: jobs that end, and a count of who asked. Prints its address when it is up."""
+"""A stand-in for Airbyte's API with jobs that end and a count of requests. Prints its URL when it is ready."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Server(ThreadingHTTPServer):
-    """Answers after a while; every job has ended once somebody has called ``/end``."""
+    """A server that answers after a delay. ``/end`` ends all jobs."""
 
     daemon_threads = True
     request_queue_size = 1000
@@ -24,14 +24,14 @@ class Server(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """GET /jobs/ID as Airbyte answers it, and what the benchmark needs besides."""
+    """Serves GET /jobs/ID like Airbyte, and the calls that the benchmark needs."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     server: Server
 
     def do_GET(self) -> None:
-        """Answer."""
+        """Answer a request."""
         if self.path.startswith("/jobs/"):
             with self.server.lock:
                 self.server.requests += 1
@@ -60,7 +60,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *args: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 if __name__ == "__main__":

@@ -222,7 +222,7 @@ def rest_api(task: Task) -> Work:
     return work
 
 
-# --- ours ---
+# --- this provider ---
 
 
 def operator(task: Task) -> Work:

@@ -1,8 +1,8 @@
-"""Measure an export of a million transactions to files, beside dlt, a plain script, and nothing but the download.
+"""Measure an export of a million transactions to files, compared with dlt, a plain script, and the download alone.
 
     make benchmark-export                             three rounds, in environments of its own
     make benchmark-export ARGS='--rows 100000'        smaller
-    make benchmark-export ARGS='--ours --rows 10000000'       ours alone: memory
+    make benchmark-export ARGS='--only-this --rows 10000000'  this provider alone: memory
 
 Each contender reads the same 25 days of the same 402 accounts from the sandbox, a process of its own, and is a process
 of its own; they take turns. After each, the rows are counted and their amounts added up, to the cent. What is measured
@@ -71,13 +71,13 @@ class Content(NamedTuple):
 
 @dataclass
 class Series:
-    """What one contender took in each round."""
+    """The measurements of one contender."""
 
     rounds: list[Took] = field(default_factory=list)
 
     def ratios(self, other: Series) -> list[float]:
-        """How many times as fast it was as the other, round by round."""
-        return [theirs.wall / ours.wall for ours, theirs in zip(self.rounds, other.rounds, strict=True)]
+        """Return how many times as fast this contender was, for each round."""
+        return [slower.wall / faster.wall for faster, slower in zip(self.rounds, other.rounds, strict=True)]
 
 
 @contextmanager
@@ -178,14 +178,14 @@ def play(name: str, task: Task, wanted: Content, python: str) -> Took:
 
 
 def spread(values: list[float], form: str = ",.1f") -> str:
-    """Write the median with the lowest and the highest."""
+    """Format the median, the lowest and the highest value."""
     return f"{statistics.median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
 
 
 def print_series(file_format: str, all_series: dict[str, Series], wanted: Content) -> None:
-    """Print what was measured of one format."""
-    ours = all_series["operator"]
-    print(f"\n{file_format}: {wanted.rows:,} rows, {len(ours.rounds)} rounds; median (lowest to highest)")
+    """Print the measurements of one format."""
+    operator = all_series["operator"]
+    print(f"\n{file_format}: {wanted.rows:,} rows, {len(operator.rounds)} rounds; median (lowest to highest)")
     for name, series in all_series.items():
         walls = [wanted.rows / took.wall for took in series.rounds]
         processor = [took.processor / wanted.rows * 1e6 for took in series.rounds]
@@ -194,22 +194,22 @@ def print_series(file_format: str, all_series: dict[str, Series], wanted: Conten
         print(f"  {NAMES[name]}")
         print(f"    rows a second                      {spread(walls, ',.0f')}")
         print(f"    processor seconds, a million rows  {spread(processor)}")
-        print(f"    memory at the most, MB             {spread(peak, ',.0f')}")
+        print(f"    peak memory, MB                    {spread(peak, ',.0f')}")
         print(f"      more than before the work        {spread(more, ',.0f')}")
         if name != "operator":
-            print(f"    ours is faster by                  {spread(ours.ratios(series), ',.2f')}")
+            print(f"    the operator is faster by                {spread(operator.ratios(series), ',.2f')}")
     for name, goal in ((name, goal) for (kind, name), goal in GOALS.items() if kind == file_format):
         if name in all_series:
-            found = statistics.median(ours.ratios(all_series[name]))
-            told = "met" if found >= goal else "MISSED"
-            print(f"  goal, {goal:.2f} times as fast as {NAMES[name]}: {told} ({found:.2f})")
-    most = max(took.peak - took.before for took in ours.rounds)
-    told = "met" if most <= MOST_MEMORY else "MISSED"
-    print(f"  goal, at most {MOST_MEMORY:.0f} MB more than an idle task process: {told} ({most:.0f})")
+            found = statistics.median(operator.ratios(all_series[name]))
+            verdict = "met" if found >= goal else "MISSED"
+            print(f"  goal, {goal:.2f} times as fast as {NAMES[name]}: {verdict} ({found:.2f})")
+    most = max(took.peak - took.before for took in operator.rounds)
+    verdict = "met" if most <= MOST_MEMORY else "MISSED"
+    print(f"  goal, at most {MOST_MEMORY:.0f} MB more than an idle task process: {verdict} ({most:.0f})")
 
 
 def an_account(url: str, key: str) -> str:
-    """Give the id of some account."""
+    """Return the id of one account."""
     import requests
 
     headers = {"X-API-Key": key, "User-Agent": "export-benchmark/1.0"}
@@ -223,13 +223,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rows", type=int, default=1_000_000, metavar="N", help="about so many (1000000)")
+    parser.add_argument(
+        "--rows", type=int, default=1_000_000, metavar="N", help="number of transactions (about 1000000)"
+    )
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="rounds (3)")
     parser.add_argument("--formats", nargs="+", default=FORMATS, choices=FORMATS, help="file formats (both)")
-    parser.add_argument("--ours", action="store_true", help="ours alone")
+    parser.add_argument("--only-this", action="store_true", help="measure only this provider")
     parser.add_argument("--one-account", action="store_true", help="all rows in one account, not 402")
     parser.add_argument(
-        "--beside",
+        "--compare-python",
         metavar="PYTHON",
         default=str(ROOT / ".venv-benchmark-dlt" / "bin" / "python"),
         help="the Python that has dlt and pandas (.venv-benchmark-dlt's)",
@@ -241,18 +243,20 @@ def main() -> None:
         flush=True,
     )
     pythons = {"operator": sys.executable}
-    if not options.ours:
-        pythons = {name: sys.executable if name == "operator" else options.beside for name in NAMES}
-        told = (
+    if not options.only_this:
+        pythons = {name: sys.executable if name == "operator" else options.compare_python for name in NAMES}
+        code = (
             "from importlib.metadata import version as v\n"
             "print(', '.join(f'{n} {v(n)}' for n in ('dlt', 'pandas', 'pyarrow', 'requests')))"
         )
         print(
-            "beside:",
-            subprocess.run([options.beside, "-c", told], capture_output=True, text=True, check=True).stdout,
+            "compared with:",
+            subprocess.run(
+                [options.compare_python, "-c", code], capture_output=True, text=True, check=True
+            ).stdout,
         )
     accounts = 1 if options.one_account else ACCOUNTS
-    # The sandbox has at most 10,000 a day.
+    # The sandbox has at most 10,000 transactions a day.
     days = DAYS if options.rows / accounts <= 250_000 else ("2023-06-01", "2026-02-01")
     span = (date.fromisoformat(days[1]) - date.fromisoformat(days[0])).days + 1
     with sandbox(round(options.rows / accounts / span, 3)) as (url, key):
@@ -265,8 +269,8 @@ def main() -> None:
                 for name, python in pythons.items():
                     took = play(name, replace(task, file_format=file_format), wanted, python)
                     all_series[name].rounds.append(took)
-                    told = f"{file_format}, round {number}, {NAMES[name]}: {took.wall:.1f} s"
-                    print(told, file=sys.stderr, flush=True)
+                    progress = f"{file_format}, round {number}, {NAMES[name]}: {took.wall:.1f} s"
+                    print(progress, file=sys.stderr, flush=True)
             print_series(file_format, all_series, wanted)
 
 

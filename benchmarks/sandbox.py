@@ -1,11 +1,11 @@
-"""Measure how fast the sandbox is, and whether a benchmark of a client measures the client.
+"""Measure the speed of the sandbox, and whether a client's benchmark measures the client.
 
-    python benchmarks/sandbox.py            five rounds, two minutes or three
+    python benchmarks/sandbox.py            five rounds, two or three minutes
     python benchmarks/sandbox.py --rounds 3 --rows 20000
 
-Each round starts a sandbox of 1,000 portals and five million transactions as a process and reads accounts that
-nobody has read before, page by page, with requests and the standard library's JSON. Numbers of seconds depend on the
-machine; the ratio, of the processor time that the client takes to that of the sandbox, much less.
+Each round starts a sandbox with 1,000 portals and five million transactions as a separate process. It reads accounts
+page by page, with requests and the standard library's JSON. The seconds depend on the machine. The ratio of the
+client's processor time to the sandbox's depends on it much less.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ WORLD = ["--now", "2026-03-04T12:00:00Z", "--transactions-per-day", "1.12"]
 
 @dataclass
 class Round:
-    """What one round took."""
+    """The measurements of one round."""
 
     start: float
     pages: int
@@ -49,12 +49,12 @@ class Round:
 
     @property
     def ratio(self) -> float:
-        """Processor time of the client to that of the sandbox, while pages were read."""
+        """The client's processor time divided by the sandbox's."""
         return self.client / self.server
 
 
 class Reader:
-    """A client that reads pages as fast as it can."""
+    """A client that reads pages one after another."""
 
     def __init__(self, url: str, key: str) -> None:
         self._url = url
@@ -62,14 +62,14 @@ class Reader:
         self._session.headers.update({"X-API-Key": key, "User-Agent": "sandbox-benchmark/1.0"})
 
     def accounts(self) -> Iterator[tuple[str, str]]:
-        """Give workspace and path of every account, bank by bank."""
+        """Yield the workspace and the path of every account."""
         for bank in self._get("/v1/banks?scope=family", "")["data"]:
             home = bank["workspaceId"]
             for account in self._get(bank["links"]["accounts"], home)["data"]:
                 yield home, account["links"]["transactions"]
 
     def pages(self, workspace: str, path: str) -> Iterator[int]:
-        """Read an account from its first day; give the rows of each page."""
+        """Read an account from its first day. Yield the number of rows of each page."""
         query = "?from=2023-01-01"
         while True:
             page = self._get(path + query, workspace)
@@ -79,7 +79,7 @@ class Reader:
             query = f"?cursor={page['meta']['cursor']}"
 
     def server_seconds(self) -> float:
-        """Give the processor time that the sandbox has taken."""
+        """Return the processor time that the sandbox has used."""
         return float(self._session.get(f"{self._url}/_sandbox", timeout=10).json()["processorSeconds"])
 
     def _get(self, path: str, workspace: str) -> dict[str, dict[str, str]]:
@@ -89,31 +89,35 @@ class Reader:
         return response.json()
 
 
-def play(size: int, wanted: int) -> Round:
-    began = time.perf_counter()
+def run_round(size: int, wanted: int) -> Round:
+    started_at = time.perf_counter()
     with subprocess.Popen(
         [*COMMAND, *WORLD, "--page-size", str(size)], stdout=subprocess.PIPE, text=True
     ) as process:
-        url, key = welcome(process)
-        start = time.perf_counter() - began
+        url, key = read_welcome(process)
+        start = time.perf_counter() - started_at
         try:
             reader = Reader(url, key)
-            began, mine, its = time.perf_counter(), time.process_time(), reader.server_seconds()
+            started_at, client_before, server_before = (
+                time.perf_counter(),
+                time.process_time(),
+                reader.server_seconds(),
+            )
             pages = rows = 0
             for workspace, path in reader.accounts():
                 for count in reader.pages(workspace, path):
                     pages, rows = pages + 1, rows + count
                 if rows >= wanted:
                     break
-            wall, client = time.perf_counter() - began, time.process_time() - mine
-            server = reader.server_seconds() - its
+            wall, client = time.perf_counter() - started_at, time.process_time() - client_before
+            server = reader.server_seconds() - server_before
         finally:
             process.terminate()
             process.communicate(timeout=20)
     return Round(start, pages, rows, wall, client, server)
 
 
-def welcome(process: subprocess.Popen[str]) -> tuple[str, str]:
+def read_welcome(process: subprocess.Popen[str]) -> tuple[str, str]:
     found: dict[str, str] = {}
     for line in process.stdout or ():
         name, _, value = line.strip().partition("  ")
@@ -124,7 +128,7 @@ def welcome(process: subprocess.Popen[str]) -> tuple[str, str]:
 
 
 def spread(values: list[float], form: str) -> str:
-    """Write the median with the lowest and the highest."""
+    """Format the median, the lowest and the highest value."""
     middle = statistics.median(values)
     return f"{middle:{form}} ({min(values):{form}} to {max(values):{form}})"
 
@@ -142,7 +146,7 @@ def main() -> None:
         "1,000 portals, 5 million transactions, every row read for the first time; median (lowest to highest)\n"
     )
     for size in (100, 1_000):
-        rounds = [play(size, options.rows) for _ in range(options.rounds)]
+        rounds = [run_round(size, options.rows) for _ in range(options.rounds)]
         print(f"pages of {size} rows")
         print(f"  started and answering after   {spread([each.start for each in rounds], '.2f')} s")
         print(f"  rows a second                 {spread([each.rows / each.wall for each in rounds], ',.0f')}")
@@ -159,7 +163,7 @@ def main() -> None:
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / (
         1024 if sys.platform != "darwin" else 1024**2
     )
-    print(f"most memory that a sandbox took: {peak:.0f} MB")
+    print(f"peak memory of a sandbox: {peak:.0f} MB")
 
 
 if __name__ == "__main__":

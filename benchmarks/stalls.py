@@ -1,4 +1,4 @@
-"""How long an event loop stood still, and what of that is neither the machine's fault nor the garbage collector's."""
+"""Measures how long an event loop is blocked, without the time of other processes and of the garbage collector."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 BEAT = 0.005
-#: A stall that is longer than this (seconds) is one that others in the loop feel.
+#: A longer stall (seconds) delays other tasks of the loop noticeably.
 GOAL = 0.050
 _FULL = 2
 
 
 @dataclass
 class Stalls:
-    """What a heartbeat of the loop saw; all in seconds.
+    """What a heartbeat in the loop measured. All times are in seconds.
 
-    A beat that came late because other processes had the processor says nothing about the loop. Linux tells how long
-    the loop's thread waited for it, and that is taken off; elsewhere it is not. A full run of the garbage collector
-    takes as long as the process has objects, and Airflow alone brings two hundred thousand: it is counted apart.
+    A beat can be late because other processes used the processor. On Linux, the kernel reports how long the loop's
+    thread waited for the processor, and this time is subtracted. The time of a full garbage collection depends on the
+    number of objects in the process, and Airflow alone has 200,000. So collections are counted separately.
     """
 
     longest: float = 0.0
     """The longest stall."""
     at: float = 0.0
-    """When that was, from the first beat."""
-    standing: float = 0.0
-    """All stalls above `GOAL` together."""
-    watched: float = 0.0
-    """How long the loop was watched."""
+    """When it happened, in seconds after the first beat."""
+    total: float = 0.0
+    """The sum of all stalls above `GOAL`."""
+    measured_for: float = 0.0
+    """How long the heartbeat ran."""
     raw: float = 0.0
-    """The longest, with nothing taken off."""
+    """The longest stall, uncorrected."""
     collections: int = 0
-    """Full runs of the garbage collector."""
+    """The number of full garbage collections."""
     collecting: float = 0.0
     """The longest of them."""
 
 
-class _Watch:
+class _Heartbeat:
     def __init__(self) -> None:
         self.stalls = Stalls()
         self.began = time.perf_counter()
@@ -56,15 +56,15 @@ class _Watch:
             self._waits = None
 
     def waited(self) -> float:
-        """How long the loop's thread has been ready to run, and another had the processor."""
+        """Return how long the loop's thread has waited for the processor so far."""
         return 0.0 if self._waits is None else int(os.pread(self._waits, 100, 0).split()[1]) / 1e9
 
     def collected(self) -> float:
-        """How long full collections have taken so far."""
+        """Return how long full collections have taken so far."""
         return self._collected + self._collecting()
 
     def _collecting(self) -> float:
-        # One in another thread may be over without that thread having told so: the loop's was quicker to go on.
+        # A collection in another thread may have ended before that thread reported its end.
         if self._collection is None:
             return 0.0
         start, waited = self._collection
@@ -89,12 +89,12 @@ class _Watch:
             late = time.perf_counter() - start - BEAT
             own = late - (self.waited() - waited) - (self.collected() - collected)
             stalls = self.stalls
-            stalls.watched = start + late + BEAT - self.began
+            stalls.measured_for = start + late + BEAT - self.began
             stalls.raw = max(stalls.raw, late)
             if own > stalls.longest:
                 stalls.longest, stalls.at = own, start - self.began
             if own > GOAL:
-                stalls.standing += own
+                stalls.total += own
 
     def close(self) -> None:
         if self._waits is not None:
@@ -102,17 +102,17 @@ class _Watch:
 
 
 @asynccontextmanager
-async def watched() -> AsyncIterator[Stalls]:
-    """Watch the running loop; the result is complete after the block."""
-    watch = _Watch()
-    gc.callbacks.append(watch.on_collection)
-    heart = asyncio.create_task(watch.beat())
+async def measure_stalls() -> AsyncIterator[Stalls]:
+    """Measure the stalls of the running loop. The result is complete after the block."""
+    heartbeat = _Heartbeat()
+    gc.callbacks.append(heartbeat.on_collection)
+    beating = asyncio.create_task(heartbeat.beat())
     await asyncio.sleep(0)
     try:
-        yield watch.stalls
+        yield heartbeat.stalls
     finally:
-        await asyncio.sleep(2 * BEAT)  # the beat that was due during the last stall
-        heart.cancel()
-        await asyncio.gather(heart, return_exceptions=True)
-        gc.callbacks.remove(watch.on_collection)
-        watch.close()
+        await asyncio.sleep(2 * BEAT)  # include the beat of the last stall
+        beating.cancel()
+        await asyncio.gather(beating, return_exceptions=True)
+        gc.callbacks.remove(heartbeat.on_collection)
+        heartbeat.close()

@@ -1,11 +1,11 @@
-"""Measure what a thousand waits do to a triggerer's event loop, beside the waits of Airbyte's provider.
+"""Measure how long 1,000 waits block a triggerer's event loop, compared with the waits of Airbyte's provider.
 
     make benchmark-waiting            three rounds, about five minutes, in an environment of its own
     python benchmarks/waiting.py --rounds 1 --no-airbyte
 
-Both triggers wait for jobs of APIs that are processes of their own and take 200 ms for each answer. As in a triggerer,
-one event loop runs them all; a heartbeat says how long it stood still. Ours waits for 1,000 jobs, Airbyte's for 100:
-its loop stands still for as long as all of its requests take together.
+Each API is a separate process and needs 200 ms for each answer. As in a triggerer, one event loop runs all triggers. A
+heartbeat measures how long the loop is blocked. This provider waits for 1,000 jobs, Airbyte's for 100: its trigger
+blocks the loop during each of its requests.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.stalls import GOAL, Stalls, watched  # noqa: E402 - it is run as a script, too
+from benchmarks.stalls import GOAL, Stalls, measure_stalls  # noqa: E402 - it is run as a script, too
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,7 +42,7 @@ POLL_INTERVAL = 5.0
 
 @dataclass
 class Api:
-    """An API that is up, with jobs that run until `end`."""
+    """A running API, with jobs that run until `end` is called."""
 
     trigger: str
     arguments: list[dict[str, Any]]
@@ -53,33 +53,33 @@ class Api:
 
 @dataclass
 class Round:
-    """What one round saw."""
+    """The measurements of one round."""
 
     waits: int
     idle: Stalls
-    """The loop before anybody waited."""
+    """The loop before the waits begin."""
     stalls: Stalls
     requests: int
 
     @property
     def each(self) -> float:
-        """Requests for each wait."""
+        """The number of requests for each wait."""
         return self.requests / self.waits
 
 
 @contextmanager
 def banksync(waits: int, latency: float = LATENCY) -> Iterator[Api]:
-    """The sandbox, with a job of its own for each wait."""
+    """Run the sandbox, with one job for each wait."""
     import requests
 
     portals = waits // 2 + 20
     command = [sys.executable, "-m", "airflow_provider_banksync.sandbox", "--time-scale", "0"]
     with (
-        process([*command, "--portals", str(portals), "--row-errors", "0"], until="Ctrl-C") as told,
+        process([*command, "--portals", str(portals), "--row-errors", "0"], until="Ctrl-C") as output,
         requests.Session() as session,
     ):
-        words = dict(line.strip().partition("  ")[::2] for line in told)
-        url, key = words["URL"].strip(), words["API key"].strip()
+        printed = dict(line.strip().partition("  ")[::2] for line in output)
+        url, key = printed["URL"].strip(), printed["API key"].strip()
         session.headers.update({"X-API-Key": key, "User-Agent": "waiting-benchmark/1.0"})
         arguments: list[dict[str, Any]] = []
         for feed in session.get(f"{url}/v1/feeds?scope=family", timeout=60).json()["data"]:
@@ -115,12 +115,12 @@ def banksync(waits: int, latency: float = LATENCY) -> Iterator[Api]:
 
 @contextmanager
 def airbyte(waits: int, latency: float = LATENCY) -> Iterator[Api]:
-    """A stand-in of Airbyte's API."""
+    """Run a stand-in for Airbyte's API."""
     import requests
 
     command = [sys.executable, str(ROOT / "benchmarks" / "airbyte_stand_in.py"), str(latency)]
-    with process(command, until="http") as told:
-        url = told[-1].strip()
+    with process(command, until="http") as output:
+        url = output[-1].strip()
         arguments = [
             {
                 "job_id": number,
@@ -141,27 +141,27 @@ def airbyte(waits: int, latency: float = LATENCY) -> Iterator[Api]:
 
 @contextmanager
 def process(command: list[str], *, until: str) -> Iterator[list[str]]:
-    """Run a server; give what it said until it was up."""
-    told: list[str] = []
+    """Run a server. Yield the lines that it printed until it was ready."""
+    output: list[str] = []
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as server:
         try:
             for line in server.stdout or ():
-                told.append(line)
+                output.append(line)
                 if until in line:
                     break
             else:
                 raise SystemExit(f"{command[1]} did not start")
-            yield told
+            yield output
         finally:
             server.terminate()
             server.communicate(timeout=20)
 
 
-def play(api: Api, *, lasts: float, together: bool = False) -> Round:
-    """Let a loop in a process of its own wait for all jobs, which end after so many seconds.
+def run_round(api: Api, *, lasts: float, together: bool = False) -> Round:
+    """Wait for all jobs in a separate process. The jobs end after `lasts` seconds.
 
-    :param together: start all triggers in one step of the loop; otherwise one after another, as a triggerer does.
+    :param together: start all triggers in one step of the loop. Otherwise one after another, like a triggerer.
     """
     name, connection = api.connection
     with tempfile.TemporaryDirectory(prefix="banksync-waiting-") as home:
@@ -192,28 +192,28 @@ def play(api: Api, *, lasts: float, together: bool = False) -> Round:
             result = json.loads(worker.stdout.readline() or "null")
             if result is None:
                 raise SystemExit(f"the worker failed: {Path(home, 'worker.log').read_text()[-3000:]}")
-    strange = {text for text in result["endings"] if text not in ("ended", "success")}
-    if strange or len(result["endings"]) != len(api.arguments):
-        raise SystemExit(f"{len(result['endings'])} waits of {len(api.arguments)} ended, with {strange}")
+    unexpected = {text for text in result["endings"] if text not in ("ended", "success")}
+    if unexpected or len(result["endings"]) != len(api.arguments):
+        raise SystemExit(f"{len(result['endings'])} waits of {len(api.arguments)} ended, with {unexpected}")
     return Round(
         len(api.arguments), Stalls(**result["idle"]), Stalls(**result["stalls"]), int(api.requests())
     )
 
 
-def work(log: str) -> None:
-    """Be the process with the loop: what it logs goes to a file, what it finds to the standard output."""
-    answers = os.fdopen(os.dup(1), "w")
+def run_worker(log: str) -> None:
+    """Run the event loop. Logs go to a file, results to standard output."""
+    results = os.fdopen(os.dup(1), "w")
     with Path(log).open("w") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     task = json.load(sys.stdin)
-    import_module("airflow.jobs.triggerer_job_runner")  # what a triggerer has loaded
+    import_module("airflow.jobs.triggerer_job_runner")  # a triggerer has loaded this too
     module, _, name = task["trigger"].rpartition(".")
     kind = getattr(import_module(module), name)
 
-    def tell(line: str) -> None:
-        answers.write(f"{line}\n")
-        answers.flush()
+    def send(line: str) -> None:
+        results.write(f"{line}\n")
+        results.flush()
 
     async def wait(arguments: dict[str, Any]) -> str:
         async for event in kind(**arguments).run():
@@ -221,10 +221,10 @@ def work(log: str) -> None:
         return "nothing"
 
     async def main() -> None:
-        async with watched() as idle:
+        async with measure_stalls() as idle:
             await asyncio.sleep(1)
-        async with watched() as stalls:
-            tell("waiting")
+        async with measure_stalls() as stalls:
+            send("waiting")
             waits = []
             for arguments in task["arguments"]:
                 waits.append(asyncio.create_task(wait(arguments)))
@@ -232,18 +232,18 @@ def work(log: str) -> None:
                     await asyncio.sleep(0)
                     await asyncio.sleep(0)
             endings = await asyncio.gather(*waits)
-        tell(json.dumps({"endings": endings, "idle": asdict(idle), "stalls": asdict(stalls)}))
+        send(json.dumps({"endings": endings, "idle": asdict(idle), "stalls": asdict(stalls)}))
 
     asyncio.run(main())
 
 
-# --- requests that a job of a given length takes ---
+# --- requests for a job of a given length ---
 
 
-def looks(
+def polls(
     intervals: Callable[[], Iterator[float]], lasts: float, answer: float = LATENCY
 ) -> tuple[int, float]:
-    """Count the requests until one sees that the job has ended, and how late (seconds) that is."""
+    """Return the number of polls until one sees the end of the job, and its delay in seconds."""
     now = 0.0
     for number, interval in enumerate(intervals(), start=1):
         now += answer
@@ -254,14 +254,14 @@ def looks(
 
 
 def growing() -> Iterator[float]:
-    """Our intervals: from 5 s on, longer by half each time, to 60 s."""
-    from airflow_provider_banksync.api.conversations import Polling
+    """Yield this provider's intervals: 5 s at first, each 1.5 times the last, up to 60 s."""
+    from airflow_provider_banksync.api.flows.polling import PollPolicy
 
-    return Polling(POLL_INTERVAL, 60.0, float("inf"), time.time, random.random).intervals()
+    return PollPolicy(POLL_INTERVAL, 60.0, float("inf"), time.time, random.random).intervals()
 
 
 def fixed(seconds: float) -> Callable[[], Iterator[float]]:
-    """An interval that stays as it is."""
+    """Return a function that yields the same interval again and again."""
 
     def intervals() -> Iterator[float]:
         while True:
@@ -271,18 +271,18 @@ def fixed(seconds: float) -> Callable[[], Iterator[float]]:
 
 
 def print_requests() -> None:
-    """Print how many requests jobs of several lengths take, and how late their end is seen: the means of many jobs."""
+    """Print the number of requests and the delay for jobs of several lengths, as means of many jobs."""
     print(
-        "\nrequests for one job, and how late its end is seen (means of 2,000 jobs, each a little longer or shorter)"
+        "\nrequests for one job, and the delay until its end is seen (means of 2,000 jobs of similar length)"
     )
     ways = {
         "every 5 s": fixed(5),
-        "5 s growing to 60 s (ours)": growing,
+        "5 s growing to 60 s (this provider)": growing,
         "every 60 s (Airbyte's operator)": fixed(60),
     }
     for name, lasts in (("30 s", 30), ("5 min", 300), ("30 min", 1800)):
         for way, intervals in ways.items():
-            jobs = [looks(intervals, lasts * random.uniform(0.8, 1.2)) for _ in range(2_000)]
+            jobs = [polls(intervals, lasts * random.uniform(0.8, 1.2)) for _ in range(2_000)]
             number, late = (statistics.mean(column) for column in zip(*jobs, strict=True))
             print(f"  a job of {name:<7} {way:<33} {number:6.1f} requests   {late:5.1f} s late")
 
@@ -291,7 +291,7 @@ def print_requests() -> None:
 
 
 def spread(values: list[float], form: str = ",.0f", unit: str = "") -> str:
-    """Write the median with the lowest and the highest."""
+    """Format the median, the lowest and the highest value."""
     return f"{statistics.median(values):{form}}{unit} ({min(values):{form}} to {max(values):{form}})"
 
 
@@ -302,10 +302,10 @@ def print_rounds(name: str, rounds: list[Round]) -> None:
     print(f"{name}: {rounds[0].waits:,} waits")
     print(f"  longest stall of the loop     {ms(lambda each: each.stalls.longest)}")
     print(f"    the same loop, idle         {ms(lambda each: each.idle.longest)}")
-    print(f"    nothing taken off           {ms(lambda each: each.stalls.raw)}")
+    print(f"    uncorrected                 {ms(lambda each: each.stalls.raw)}")
     print(f"    longest full collection     {ms(lambda each: each.stalls.collecting)}, ", end="")
     print(f"{sum(each.stalls.collections for each in rounds)} in all rounds")
-    shares = [100 * each.stalls.standing / each.stalls.watched for each in rounds]
+    shares = [100 * each.stalls.total / each.stalls.measured_for for each in rounds]
     print(f"  time spent in stalls > {GOAL * 1000:.0f} ms  {spread(shares, '.0f', ' %')}")
     print(f"  requests for each wait        {spread([each.each for each in rounds], '.2f')}\n")
 
@@ -327,7 +327,7 @@ def main() -> None:
     )
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="rounds (3)")
-    parser.add_argument("--waits", type=int, default=1000, metavar="N", help="waits of ours (1000)")
+    parser.add_argument("--waits", type=int, default=1000, metavar="N", help="waits of this provider (1000)")
     parser.add_argument(
         "--airbyte-waits", type=int, default=100, metavar="N", help="waits of Airbyte's (100)"
     )
@@ -337,32 +337,36 @@ def main() -> None:
     parser.add_argument(
         "--together",
         action="store_true",
-        help="start all triggers in one step of the loop, not one after another as a triggerer does",
+        help="start all triggers in one step of the loop, instead of one after another",
     )
-    parser.add_argument("--no-airbyte", action="store_true", help="ours alone")
+    parser.add_argument("--no-airbyte", action="store_true", help="measure only this provider")
     options = parser.parse_args()
     if options.worker:
-        work(options.worker)
+        run_worker(options.worker)
         return
     print(f"{versions()}\n")
-    print(f"Answers take {LATENCY * 1000:.0f} ms, jobs {options.lasts:g} s, looks at them begin every 5 s.")
-    how = "all in one step of the loop" if options.together else "one after another, as a triggerer does"
-    print(f"Triggers start {how}. {options.rounds} rounds, each of both; median (lowest to highest).\n")
-    ours: list[Round] = []
-    theirs: list[Round] = []
+    print(
+        f"Answers take {LATENCY * 1000:.0f} ms, jobs take {options.lasts:g} s, polls begin at an interval of 5 s."
+    )
+    order = "all in one step of the loop" if options.together else "one after another, like a triggerer"
+    print(f"Triggers start {order}. {options.rounds} rounds of each; median (lowest to highest).\n")
+    banksync_rounds: list[Round] = []
+    airbyte_rounds: list[Round] = []
     for _ in range(options.rounds):
         with banksync(options.waits) as api:
-            ours.append(play(api, lasts=options.lasts, together=options.together))
+            banksync_rounds.append(run_round(api, lasts=options.lasts, together=options.together))
         if not options.no_airbyte:
             with airbyte(options.airbyte_waits) as api:
-                theirs.append(play(api, lasts=options.lasts, together=options.together))
-    print_rounds("BankSyncJobTrigger", ours)
-    if theirs:
-        print_rounds("AirbyteSyncTrigger", theirs)
-        ratios = [b.stalls.longest / a.stalls.longest for a, b in zip(ours, theirs, strict=True)]
-        print(f"longest stall, Airbyte's : ours   {spread(ratios)}")
-        print(f"  though ours waits for {options.waits / options.airbyte_waits:g} times as many jobs")
-    met = max(each.stalls.longest for each in ours) <= GOAL
+                airbyte_rounds.append(run_round(api, lasts=options.lasts, together=options.together))
+    print_rounds("BankSyncJobTrigger", banksync_rounds)
+    if airbyte_rounds:
+        print_rounds("AirbyteSyncTrigger", airbyte_rounds)
+        ratios = [
+            b.stalls.longest / a.stalls.longest for a, b in zip(banksync_rounds, airbyte_rounds, strict=True)
+        ]
+        print(f"longest stall, Airbyte's : BankSync's   {spread(ratios)}")
+        print(f"  although BankSync's waits for {options.waits / options.airbyte_waits:g} times as many jobs")
+    met = max(each.stalls.longest for each in banksync_rounds) <= GOAL
     print(f"goal, no stall over {GOAL * 1000:.0f} ms: {'met' if met else 'MISSED'}")
     print_requests()
 

@@ -1,4 +1,4 @@
-"""The main job end to end: a family of clients synced and exported by real Airflow, on this machine.
+"""The main job from end to end: a real Airflow syncs and exports a family of clients on this machine.
 
-``python -m demo`` runs it and tells what happened; ``python -m demo --ui`` leaves Airflow's web UI up afterwards.
+``python -m demo`` runs the job and prints a summary. ``python -m demo --ui`` then keeps Airflow's web UI running.
 """

@@ -1,4 +1,4 @@
-"""``python -m demo``."""
+"""The command ``python -m demo``."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from demo.console import Console
 from demo.errors import DemoError
-from demo.places import DEFAULT_BASE
-from demo.story import Demo, Options
+from demo.folders import DEFAULT_BASE
+from demo.run import Demo, Options
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,9 +26,11 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m demo",
-        description="Sync and export a family of made-up clients with a real Airflow, on this machine only.",
+        description="Sync and export a family of sample clients with a real Airflow on this machine.",
     )
-    parser.add_argument("--ui", action="store_true", help="leave Airflow's web UI up until Ctrl-C")
+    parser.add_argument(
+        "--ui", action="store_true", help="keep Airflow's web UI running until you press Ctrl-C"
+    )
     parser.add_argument(
         "--portals", type=_positive, default=Options.portals, help="how many clients (default: %(default)s)"
     )
@@ -36,18 +38,18 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "--seed",
         type=int,
         default=Options.seed,
-        help="another number is another family (default: %(default)s)",
+        help="the sample data to use (default: %(default)s)",
     )
     parser.add_argument(
-        "--output", type=Path, default=DEFAULT_BASE, help="folder for the files of the run (default: .demo)"
+        "--output", type=Path, default=DEFAULT_BASE, help="folder for the run's files (default: .demo)"
     )
-    parser.add_argument("--verbose", action="store_true", help="show what Airflow says, as VERBOSE=1 does")
+    parser.add_argument("--verbose", action="store_true", help="show Airflow's output, like VERBOSE=1")
     return parser.parse_args(arguments)
 
 
 def _positive(text: str) -> int:
     if not (text.isdecimal() and int(text) > 0):
-        raise argparse.ArgumentTypeError(f"{text} is not a number above 0")
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number above 0")
     return int(text)
 
 
@@ -56,10 +58,10 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the demo; whatever ends it, its processes end too."""
+    """Run the demo. Its processes end with it, even if it fails."""
     chosen = parse(arguments)
-    # A closed terminal and a polite kill clean up as Ctrl-C does; and Ctrl-C does also where a shell that started us in
-    # the background had told us to ignore it.
+    # SIGTERM and SIGHUP clean up like Ctrl-C. SIGINT needs a handler too: a shell that starts the demo in the
+    # background makes it ignore SIGINT.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     verbose = chosen.verbose or os.environ.get("VERBOSE", "").lower() not in FALSE_WORDS
@@ -75,9 +77,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         console.line()
-        console.line("Interrupted. Everything that the demo had started has ended.")
+        console.line("Interrupted. All processes of the demo have ended.")
         return INTERRUPTED
-    except BrokenPipeError:  # whoever read along has gone; there is nobody left to tell
+    except BrokenPipeError:  # the reader of the output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 

@@ -1,4 +1,4 @@
-"""What the demo asks of Airflow's REST API, which is also where the truth about the run is read."""
+"""A client for the calls that the demo makes to Airflow's REST API."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COMPONENTS = ("metadatabase", "scheduler", "triggerer", "dag_processor")
 
 @dataclass(frozen=True)
 class TaskInstance:
-    """A task instance as far as the demo looks at it; ``operator`` is the class name."""
+    """The fields of a task instance that the demo uses. ``operator`` is the class name."""
 
     task_id: str
     map_index: int
@@ -31,7 +31,7 @@ class TaskInstance:
 
     @classmethod
     def from_row(cls, row: dict[str, Any]) -> TaskInstance:
-        """Read one row of Airflow's listing."""
+        """Build it from one row of Airflow's listing."""
         operator = row.get("operator_name") or row.get("operator") or ""
         return cls(
             task_id=row["task_id"],
@@ -44,20 +44,20 @@ class TaskInstance:
 
 
 class AirflowApi:
-    """A small client of one Airflow on 127.0.0.1."""
+    """A client of one Airflow on 127.0.0.1."""
 
     def __init__(self, base_url: str, login: Login) -> None:
         self.base_url = base_url
         self._login = login
         self._session = requests.Session()
-        self._session.trust_env = False  # neither a proxy nor a .netrc of the user has a say here
+        self._session.trust_env = False  # ignore the user's proxy and .netrc
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._session.close()
 
     def sign_in(self) -> bool:
-        """Try to get a token; False while nobody answers yet."""
+        """Get a token. Return False if the server does not answer yet."""
         body = {"username": self._login.user, "password": self._login.password}
         try:
             reply = self._session.post(f"{self.base_url}/auth/token", json=body, timeout=TIMEOUT)
@@ -68,41 +68,41 @@ class AirflowApi:
         return True
 
     def warm_up(self) -> None:
-        """Have the API server build the part that tasks talk to; otherwise the first task waits for it."""
+        """Make the API server build its execution API now. Otherwise the first task waits for it."""
         self._session.get(f"{self.base_url}/execution/health", timeout=TIMEOUT)
 
     def version(self) -> str:
-        """Tell which Airflow this is."""
+        """Return the version of Airflow."""
         return str(self._get("/version")["version"])
 
     def not_ready(self) -> list[str]:
-        """List the components that have not reported themselves healthy yet."""
+        """Return the components that are not healthy yet."""
         health = self._get("/monitor/health")
         return [name for name in COMPONENTS if (health.get(name) or {}).get("status") != "healthy"]
 
     def has_dag(self, dag_id: str) -> bool:
-        """Say whether the DAG has been parsed."""
+        """Return whether Airflow has parsed the DAG."""
         reply = self._session.get(self._url("/dags/{}", dag_id), timeout=TIMEOUT)
         return reply.status_code != requests.codes.not_found and bool(self._checked(reply))
 
     def import_errors(self) -> list[str]:
-        """List what went wrong when DAG files were imported."""
+        """Return the import errors of DAG files."""
         rows = self._get("/importErrors")["import_errors"]
         return [f"{row['filename']}: {row['stack_trace'].strip()}" for row in rows]
 
     def start_run(self, dag_id: str) -> str:
-        """Unpause the DAG, start a run and return its id."""
+        """Unpause the DAG, start a run and return the run's id."""
         url = self._url("/dags/{}", dag_id)
         self._checked(self._session.patch(url, json={"is_paused": False}, timeout=TIMEOUT))
         started = self._session.post(f"{url}/dagRuns", json={"logical_date": None}, timeout=TIMEOUT)
         return str(self._checked(started)["dag_run_id"])
 
     def run_state(self, dag_id: str, run_id: str) -> str:
-        """Tell the state of a run."""
+        """Return the state of a run."""
         return str(self._get("/dags/{}/dagRuns/{}", dag_id, run_id)["state"])
 
     def tasks(self, dag_id: str, run_id: str) -> list[TaskInstance]:
-        """List all task instances of a run."""
+        """Return all task instances of a run."""
         rows: list[dict[str, Any]] = []
         while True:
             page = self._get(
@@ -118,14 +118,14 @@ class AirflowApi:
                 return [TaskInstance.from_row(row) for row in rows]
 
     def xcom(self, dag_id: str, run_id: str, task: TaskInstance, key: str = "return_value") -> Any:
-        """Read what a task instance pushed; None where it did not."""
+        """Return an XCom of a task instance, or None."""
         path = "/dags/{}/dagRuns/{}/taskInstances/{}/xcomEntries/{}"
         url = self._url(path, dag_id, run_id, task.task_id, key)
         reply = self._session.get(url, params={"map_index": task.map_index}, timeout=TIMEOUT)
         return None if reply.status_code == requests.codes.not_found else self._checked(reply)["value"]
 
     def log(self, dag_id: str, run_id: str, task: TaskInstance) -> list[str]:
-        """Read the log of a task instance's last try."""
+        """Return the log lines of a task instance's last try."""
         path = "/dags/{}/dagRuns/{}/taskInstances/{}/logs/{}"
         entries = self._get(
             path,

@@ -1,4 +1,4 @@
-"""Brings Airflow up, starts the DAG, follows the run: one step after the other, each with a limit of time."""
+"""Starts Airflow, starts a run of the DAG and follows it. Each step has a timeout."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ RUN_TIMEOUT = 300.0
 FEED_TIMEOUT = 5.0
 POLL = 1.0
 ENDED = frozenset({"success", "failed"})
-# Tasks of one machine leave their logs where the API server finds them: no log servers, and no ports for them.
+# All logs are on this machine, where the API server finds them. So no log servers are needed.
 COMPONENTS = {
     "api-server": ("api-server",),
     "scheduler": ("scheduler", "--skip-serve-logs"),
@@ -39,7 +39,7 @@ COMPONENTS = {
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run that has ended."""
+    """A DAG run that has ended."""
 
     run_id: str
     state: str
@@ -48,7 +48,7 @@ class FinishedRun:
 
 
 class AirflowRun:
-    """One Airflow and the one run in it."""
+    """One Airflow with one DAG run."""
 
     def __init__(self, components: Components, console: Console, base_url: str, login: Login) -> None:
         self.components = components
@@ -56,8 +56,8 @@ class AirflowRun:
         self.api = AirflowApi(base_url, login)
 
     def bring_up(self) -> None:
-        """Make the metadata database, start all components and wait for each to say that it works."""
-        self.console.status("database", "being made")
+        """Create the metadata database, start all components and wait until they are healthy."""
+        self.console.status("database", "creating")
         self.components.run("database", "db", "migrate", timeout=DATABASE_TIMEOUT)
         self.console.milestone("database", "SQLite, in a temporary Airflow home")
         self.console.status("components", f"starting: {', '.join(COMPONENTS)}")
@@ -72,7 +72,7 @@ class AirflowRun:
         self.console.milestone("components up", f"Airflow {version}: {', '.join(COMPONENTS)}")
 
     def start(self) -> str:
-        """Wait for the DAG to be parsed, and start a run of it."""
+        """Wait until Airflow has parsed the DAG, then start a run. Return the run's id."""
         self.console.status("DAG", f"waiting for {DAG_ID} to be parsed")
         self._wait(self._parsed, PARSE_TIMEOUT, f"The DAG {DAG_ID} was not parsed", "dag-processor")
         self.console.milestone("DAG parsed", DAG_ID)
@@ -81,46 +81,46 @@ class AirflowRun:
         return run_id
 
     def follow(self, run_id: str, describe: Callable[[int], str]) -> FinishedRun:
-        """Show how the run gets on until it has ended."""
-        begun = time.monotonic()
-        told: set[str] = set()
+        """Show the progress of the run until it ends."""
+        started_at = time.monotonic()
+        announced: set[str] = set()
         peak = 0
         while True:
             self.components.check()
             state = self.api.run_state(DAG_ID, run_id)
             tasks = self.api.tasks(
                 DAG_ID, run_id
-            )  # after the state: an ended run's tasks do not change any more
+            )  # read after the state: the tasks of a finished run no longer change
             peak = max(peak, count(syncs(tasks)).waiting)
-            self._show(tasks, told, describe)
+            self._show(tasks, announced, describe)
             if state in ENDED:
                 return FinishedRun(run_id, state, tasks, peak)
             limit = RUN_TIMEOUT + FEED_TIMEOUT * len(syncs(tasks))
-            if time.monotonic() - begun > limit:
+            if time.monotonic() - started_at > limit:
                 raise DemoError(
                     f"The run did not end within {limit:.0f} s. Syncs: {count(syncs(tasks))}.",
-                    self.components.last_words("scheduler"),
+                    self.components.log_tail("scheduler"),
                 )
             time.sleep(POLL)
 
-    def _show(self, tasks: list[TaskInstance], told: set[str], describe: Callable[[int], str]) -> None:
+    def _show(self, tasks: list[TaskInstance], announced: set[str], describe: Callable[[int], str]) -> None:
         sync, export = count(syncs(tasks)), count(exports(tasks))
         if listed := all_listed(tasks):
-            self._tell_once(told, "feeds listed", describe(sync.total))
+            self._announce(announced, "feeds listed", describe(sync.total))
         if listed and sync.complete:
-            self._tell_once(told, "syncs ended", f"{sync.done} done, {sync.failed} failed")
+            self._announce(announced, "syncs ended", f"{sync.done} done, {sync.failed} failed")
         elif listed:
             self.console.status("syncs", str(sync))
         if export.complete:
-            self._tell_once(told, "exports ended", f"{export.done} done, {export.failed} failed")
+            self._announce(announced, "exports ended", f"{export.done} done, {export.failed} failed")
         elif export.started:
             self.console.status(
                 "exports", f"{export.in_worker} in a worker, {export.done} of {export.total} done"
             )
 
-    def _tell_once(self, told: set[str], label: str, text: str) -> None:
-        if label not in told:
-            told.add(label)
+    def _announce(self, announced: set[str], label: str, text: str) -> None:
+        if label not in announced:
+            announced.add(label)
             self.console.milestone(label, text)
 
     def _parsed(self) -> bool:
@@ -130,7 +130,7 @@ class AirflowRun:
             raise DemoError(f"Airflow cannot import the DAG {DAG_ID}.", errors[0].splitlines())
         return False
 
-    def _wait(self, condition: Callable[[], bool], timeout: float, complaint: str, component: str) -> None:
+    def _wait(self, condition: Callable[[], bool], timeout: float, problem: str, component: str) -> None:
         deadline = time.monotonic() + timeout
         while True:
             self.components.check()
@@ -138,7 +138,7 @@ class AirflowRun:
                 if condition():
                     return
             except requests.RequestException as error:
-                raise DemoError(f"{complaint}: {error}", self.components.last_words(component)) from error
+                raise DemoError(f"{problem}: {error}", self.components.log_tail(component)) from error
             if time.monotonic() > deadline:
-                raise DemoError(f"{complaint} within {timeout:.0f} s.", self.components.last_words(component))
+                raise DemoError(f"{problem} within {timeout:.0f} s.", self.components.log_tail(component))
             time.sleep(POLL / 3)

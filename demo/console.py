@@ -1,4 +1,4 @@
-"""The only place of the demo that writes to the terminal."""
+"""The terminal output of the demo."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ PREFIX_WIDTH = LABEL_WIDTH + len("[9999.9 s]  ") + 1
 
 
 def colour_wanted(stream: TextIO, environ: os._Environ[str] | dict[str, str] | None = None) -> bool:
-    """Colour is for a terminal that did not refuse it (https://no-color.org)."""
+    """Return whether the stream is a terminal that accepts colour (https://no-color.org)."""
     env = os.environ if environ is None else environ
     return stream.isatty() and not env.get("NO_COLOR") and env.get("TERM") != "dumb"
 
 
 class Console:
-    """Milestones, a status that is updated in place on a terminal, and plain lines.
+    """Writes milestones, plain lines, and a status that a terminal updates in place.
 
-    Without a terminal the status becomes an ordinary line, at most every ``every`` seconds and only when it changed.
+    Without a terminal, the status is a line: only if it changed, and at most every ``every`` seconds.
     """
 
     def __init__(self, stream: TextIO | None = None, *, verbose: bool = False, every: float = 4.0) -> None:
         self.stream = sys.stdout if stream is None else stream
         self.verbose = verbose
         self.colour = colour_wanted(self.stream)
-        # lines of Airflow's own in between would tear a status that is drawn in place
+        # Airflow's own lines would break a status that is updated in place
         self.in_place = self.stream.isatty() and not verbose
         self.every = every
         self.started = time.monotonic()
@@ -45,25 +45,25 @@ class Console:
             reconfigure(errors="replace")
 
     def paint(self, text: str, style: str) -> str:
-        """Give ``text`` a colour where colours are welcome."""
+        """Return ``text`` in a style, if the stream accepts colour."""
         return f"\033[{STYLES[style]}m{text}\033[0m" if self.colour else text
 
     def line(self, text: str = "") -> None:
-        """Write one line of its own."""
+        """Write one line."""
         with self._lock:
             self._erase()
             self._write(text + "\n")
 
     def milestone(self, label: str, text: str) -> None:
-        """Say that a step has been reached, and when."""
+        """Write that a step is complete, with the time since the start."""
         self.line(self._step(label, text))
 
     def status(self, label: str, text: str) -> None:
-        """Show how far a step is."""
+        """Show the progress of a step."""
         with self._lock:
             if self.in_place:
                 self._erase()
-                # a status that takes a second row could not be erased
+                # a status that wraps to a second row cannot be erased
                 room = shutil.get_terminal_size().columns - PREFIX_WIDTH
                 self._write(self._step(label, text[: max(room, 0)]))
                 self._drawn = True

@@ -1,10 +1,10 @@
-"""The one exception that the demo shows to its user: a sentence, not a traceback."""
+"""The exception that the demo shows as a sentence, without a traceback."""
 
 from __future__ import annotations
 
 
 class DemoError(Exception):
-    """Something that stops the demo, said in a sentence; ``details`` are lines that help to see why."""
+    """An error that stops the demo. ``details`` are lines that help to find the cause."""
 
     def __init__(self, message: str, details: list[str] | None = None) -> None:
         super().__init__(message)

@@ -1,6 +1,6 @@
-"""What the sandbox itself says about the family: the truth that the run and its files are held against.
+"""The family as the sandbox serves it. The demo compares the run and its files with it.
 
-Asked with plain requests and not through the package, so that a mistake of the package cannot hide itself here.
+This module uses plain requests instead of the package, so that it cannot repeat a mistake of the package.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ Row = dict[str, Any]
 
 
 def decode(text: str | bytes) -> Any:
-    """Read JSON so that every digit of a number counts: 1.10 is not 1.1, and 1 is not 1.0."""
+    """Parse JSON and keep every digit of a number, so that 1.10 differs from 1.1, and 1 from 1.0."""
     return json.loads(text, parse_float=lambda digits: ("number", digits))
 
 
 def is_broken(bank: Row) -> bool:
-    """Say whether the bank's owner has to sign in again."""
+    """Return whether the bank needs a new sign-in."""
     return bool(bank.get("connectionStatus", {}).get("status") != "connected")
 
 
 @dataclass(frozen=True)
 class Feed:
-    """A feed, and the ids of the broken banks that it reads from."""
+    """A feed, with the ids of the broken banks that it reads."""
 
     id: str
     name: str
@@ -43,7 +43,7 @@ class Feed:
 
 @dataclass
 class Family:
-    """The firm and its clients by workspace id, with the rows that the sandbox serves for each."""
+    """The firm and its clients by workspace id, with the rows that the sandbox serves for each of them."""
 
     names: dict[str, str]
     firm_id: str
@@ -51,7 +51,7 @@ class Family:
 
     @property
     def clients(self) -> dict[str, str]:
-        """The names without the firm's own."""
+        """The names of the clients, without the firm."""
         return {key: name for key, name in self.names.items() if key != self.firm_id}
 
     @property
@@ -66,12 +66,12 @@ class Family:
         return found
 
     def count(self, resource: str) -> int:
-        """How many rows of a resource there are in the whole family."""
+        """Return the number of rows of a resource in the whole family."""
         return sum(len(rows) for rows in self.rows[resource].values())
 
 
 class BankSync:
-    """A few questions to the sandbox, over HTTP."""
+    """A client of the sandbox."""
 
     def __init__(self, url: str, api_key: str) -> None:
         self.url = url.rstrip("/")
@@ -80,11 +80,11 @@ class BankSync:
         self._session.headers.update({"X-API-Key": api_key, "User-Agent": "banksync-demo"})
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._session.close()
 
     def family(self) -> Family:
-        """Read everything that the DAG is to export."""
+        """Read all rows that the DAG exports."""
         own = self._get("/v1/whoami")
         family = Family({own["workspaceId"]: own["workspaceName"]}, own["workspaceId"])
         for resource in RESOURCES[:-1]:
@@ -102,7 +102,7 @@ class BankSync:
         return family
 
     def newest_job(self, feed: Feed) -> Row | None:
-        """Read the newest job of a feed."""
+        """Return the newest job of a feed, or None."""
         jobs = self._get(f"/v1/feeds/{feed.id}/jobs?limit=1", feed.workspace_id)
         return jobs[0] if jobs else None
 

@@ -1,4 +1,4 @@
-"""Starts Airflow's components as processes, and sees to it that none of them outlives the demo."""
+"""Starts Airflow's components as processes, and ends them all with the demo."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TAIL_BYTES = 64 * 1024
 
 
 def tail(path: Path, lines: int = TAIL_LINES) -> list[str]:
-    """Read the last lines of a log file."""
+    """Return the last lines of a log file."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - TAIL_BYTES))
@@ -39,21 +39,21 @@ def tail(path: Path, lines: int = TAIL_LINES) -> list[str]:
 
 
 @contextlib.contextmanager
-def undisturbed() -> Iterator[list[int]]:
-    """Note the signals that ask the demo to end, instead of being torn out of what must not be left half done."""
-    noted: list[int] = []
+def defer_signals() -> Iterator[list[int]]:
+    """Collect the signals that end the demo while a block runs that must not be interrupted."""
+    received: list[int] = []
     before = {
-        number: signal.signal(number, lambda which, _: noted.append(which)) for number in ENDING_SIGNALS
+        number: signal.signal(number, lambda which, _: received.append(which)) for number in ENDING_SIGNALS
     }
     try:
-        yield noted
+        yield received
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
 class Components:
-    """Airflow's processes: each in a session of its own, with a log file; all of them end with the ``with`` block."""
+    """Airflow's processes, each with its own session and log file. They all end with the ``with`` block."""
 
     def __init__(self, env: Mapping[str, str], logs: Path, console: Console) -> None:
         self.env = dict(env)
@@ -64,8 +64,8 @@ class Components:
         self._followers: list[threading.Thread] = []
 
     def __enter__(self) -> Self:
-        """Start the guard before there is anything to guard."""
-        self._guard = subprocess.Popen(  # noqa: S603 (our own program, no shell)
+        """Start the reaper before the first component."""
+        self._reaper = subprocess.Popen(  # noqa: S603 (this project's own program, no shell)
             [sys.executable, reaper.__file__], stdin=subprocess.PIPE, start_new_session=True, cwd=self.logs
         )
         return self
@@ -73,16 +73,16 @@ class Components:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop everything, whatever the reason."""
+        """Stop all components."""
         self.stop()
 
     def log_of(self, name: str) -> Path:
-        """Where the output of a component goes."""
+        """Return the log file of a component."""
         return self.logs / f"{name}.log"
 
     def start(self, name: str, *arguments: str) -> None:
-        """Start ``airflow <arguments>`` and return at once."""
-        with undisturbed() as noted, self.log_of(name).open("wb") as log:
+        """Start ``airflow <arguments>`` without waiting for it."""
+        with defer_signals() as received, self.log_of(name).open("wb") as log:
             process = subprocess.Popen(  # noqa: S603 (Airflow, no shell)
                 [sys.executable, "-m", "airflow", *arguments],
                 env=self.env,
@@ -93,8 +93,8 @@ class Components:
                 start_new_session=True,
             )
             self._running[name] = process
-            self._tell_guard(f"+{process.pid}")
-        if noted:
+            self._notify_reaper(f"+{process.pid}")
+        if received:
             raise KeyboardInterrupt
         if self.console.verbose:
             follower = threading.Thread(target=self._follow, args=(name,), daemon=True)
@@ -102,43 +102,43 @@ class Components:
             self._followers.append(follower)
 
     def run(self, name: str, *arguments: str, timeout: float) -> None:
-        """Run ``airflow <arguments>`` to its end."""
+        """Run ``airflow <arguments>`` and wait until it ends."""
         self.start(name, *arguments)
         process = self._running[name]
         try:
             code = process.wait(timeout)
         except subprocess.TimeoutExpired:
             raise DemoError(
-                f"`airflow {' '.join(arguments)}` did not end within {timeout:.0f} s.", self.last_words(name)
+                f"`airflow {' '.join(arguments)}` did not end within {timeout:.0f} s.", self.log_tail(name)
             ) from None
         self._forget(name)
         if code:
-            raise DemoError(
-                f"`airflow {' '.join(arguments)}` ended with status {code}.", self.last_words(name)
-            )
+            raise DemoError(f"`airflow {' '.join(arguments)}` ended with status {code}.", self.log_tail(name))
 
     def check(self) -> None:
-        """Complain about a component that has ended by itself."""
+        """Raise an error if a component has ended by itself."""
         for name, process in self._running.items():
             if (code := process.poll()) is not None:
-                words = self.last_words(name)
-                if any("address already in use" in line.lower() for line in words):
+                log_tail = self.log_tail(name)
+                if any("address already in use" in line.lower() for line in log_tail):
                     raise DemoError(
-                        f"Another program took the port of Airflow's {name}: start the demo again.", words
+                        f"Another program took the port of Airflow's {name}. Start the demo again.", log_tail
                     )
-                raise DemoError(f"Airflow's {name} ended by itself with status {code}.", words)
+                raise DemoError(f"Airflow's {name} ended by itself with status {code}.", log_tail)
 
-    def last_words(self, name: str) -> list[str]:
-        """Say where a component's log is, and what it says last."""
+    def log_tail(self, name: str) -> list[str]:
+        """Return the path of a component's log, and its last lines."""
         path = self.log_of(name)
         return [f"last lines of {path}:", *(f"  {line}" for line in tail(path))]
 
     def stop(self) -> None:
-        """End every component and everything that it started."""
-        with undisturbed():
+        """End every component and all processes that it started."""
+        with defer_signals():
             left = self._end_all()
         if left:
-            raise DemoError(f"These processes of Airflow could not be ended: {', '.join(map(str, left))}.")
+            raise DemoError(
+                f"The demo could not end these processes of Airflow: {', '.join(map(str, left))}."
+            )
 
     def _end_all(self) -> list[int]:
         sessions = [process.pid for process in self._running.values()]
@@ -151,11 +151,11 @@ class Components:
         if not left:
             for name in list(self._running):
                 self._forget(name)
-        if self._guard.stdin is not None:
+        if self._reaper.stdin is not None:
             with contextlib.suppress(OSError):
-                self._guard.stdin.close()
+                self._reaper.stdin.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._guard.wait(timeout=reaper.GRACE + reaper.GIVE_UP + 2)
+            self._reaper.wait(timeout=reaper.GRACE + reaper.KILL_TIMEOUT + 2)
         return left
 
     def _reap(self) -> None:
@@ -163,17 +163,17 @@ class Components:
             process.wait()
 
     def _forget(self, name: str) -> None:
-        self._tell_guard(f"-{self._running.pop(name).pid}")
+        self._notify_reaper(f"-{self._running.pop(name).pid}")
 
-    def _tell_guard(self, line: str) -> None:
-        # a guard that somebody killed is no reason to give up: the components are still ended here
-        if self._guard.stdin is not None:
+    def _notify_reaper(self, line: str) -> None:
+        # the reaper may have been killed; this process still ends the components
+        if self._reaper.stdin is not None:
             with contextlib.suppress(OSError):
-                self._guard.stdin.write(f"{line}\n".encode())
-                self._guard.stdin.flush()
+                self._reaper.stdin.write(f"{line}\n".encode())
+                self._reaper.stdin.flush()
 
     def _follow(self, name: str) -> None:
-        """Copy a log to the terminal while it grows."""
+        """Copy a log to the terminal as it grows."""
         label = self.console.paint(f"{name:<13}|", "cyan")
         with self.log_of(name).open(errors="replace") as log:
             while True:

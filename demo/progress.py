@@ -1,4 +1,4 @@
-"""How far a run is, read from the states of its task instances."""
+"""The progress of a run, from the states of its task instances."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WAITING = frozenset({"deferred", "up_for_reschedule"})
 
 @dataclass(frozen=True)
 class Counts:
-    """How many task instances of one kind are where."""
+    """The number of task instances in each state."""
 
     total: int = 0
     to_start: int = 0
@@ -32,17 +32,17 @@ class Counts:
 
     @property
     def started(self) -> int:
-        """How many have left the queue at least once."""
+        """How many have started."""
         return self.total - self.to_start
 
     @property
     def ended(self) -> int:
-        """How many will not change any more."""
+        """How many have ended."""
         return self.done + self.failed
 
     @property
     def complete(self) -> bool:
-        """Whether there were any and all of them have ended."""
+        """Whether all have ended, and there is at least one."""
         return self.total > 0 and self.ended == self.total
 
     def __str__(self) -> str:
@@ -53,30 +53,30 @@ class Counts:
 
 
 def count(tasks: Iterable[TaskInstance]) -> Counts:
-    """Count task instances by what they are doing."""
-    states = Counter(_place(task) for task in tasks)
+    """Count task instances by state."""
+    states = Counter(_group(task) for task in tasks)
     return Counts(total=states.total(), **states)
 
 
-def _place(task: TaskInstance) -> str:
-    for place, states in (("done", DONE), ("failed", FAILED), ("waiting", WAITING)):
+def _group(task: TaskInstance) -> str:
+    for group, states in (("done", DONE), ("failed", FAILED), ("waiting", WAITING)):
         if task.state in states:
-            return place
-    # one whose trigger has fired and that is about to go on in a worker counts as being there
+            return group
+    # a task whose trigger has fired counts as in a worker
     return "in_worker" if task.has_started else "to_start"
 
 
 def syncs(tasks: Iterable[TaskInstance]) -> list[TaskInstance]:
-    """Pick the sync tasks, one for each feed; none until the feeds are known."""
+    """Return the sync tasks, one for each feed. Empty until the feeds are listed."""
     return [task for task in tasks if task.operator == SYNC_OPERATOR and task.map_index >= 0]
 
 
 def all_listed(tasks: Iterable[TaskInstance]) -> bool:
-    """Say whether every feed has its sync task: a mapped task that still awaits its list is one without a number."""
+    """Return whether every feed has its sync task. A mapped task without an index still waits for its list."""
     found = [task for task in tasks if task.operator == SYNC_OPERATOR]
     return bool(found) and all(task.map_index >= 0 or task.state in DONE | FAILED for task in found)
 
 
 def exports(tasks: Iterable[TaskInstance]) -> list[TaskInstance]:
-    """Pick the export tasks, one for each resource."""
+    """Return the export tasks, one for each resource."""
     return [task for task in tasks if task.operator == EXPORT_OPERATOR]

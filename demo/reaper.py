@@ -1,8 +1,8 @@
-"""Ends processes by session, also when the demo itself was killed and cannot.
+"""Ends all processes of a session, even if the demo itself is killed.
 
-Airflow puts each task into a process group of its own, so a group is not enough; but every process that a component
-starts stays in the component's session. Run as a program, this waits on its standard input: ``+<session>`` and
-``-<session>`` say what to guard, and the end of the input, which comes however the demo ends, ends all that is left.
+Airflow gives each task its own process group, but all processes of a component stay in the component's session. As a
+program, the reaper reads lines from its standard input: ``+<session>`` adds a session and ``-<session>`` removes it.
+When the input ends, for whatever reason, the reaper ends all sessions that are left.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
 GRACE = 6.0
-GIVE_UP = 5.0
+KILL_TIMEOUT = 5.0
 
 
 def members(sessions: Collection[int]) -> list[int]:
-    """List the living processes of these sessions."""
+    """Return the live processes of these sessions."""
     found = []
     for pid in psutil.pids():
         with contextlib.suppress(OSError, psutil.Error):
@@ -34,19 +34,19 @@ def members(sessions: Collection[int]) -> list[int]:
 
 
 def end_sessions(sessions: Collection[int]) -> list[int]:
-    """Ask the sessions' leaders to end, then end whatever is left; return what withstood even that."""
+    """Terminate the sessions' leaders, then kill what is left. Return the processes that are still alive."""
     _signal((pid for pid in members(sessions) if pid in sessions), signal.SIGTERM)
     left = _wait_until_gone(sessions, GRACE)
     if left:
         _signal(left, signal.SIGKILL)
-        left = _wait_until_gone(sessions, GIVE_UP, kill=True)
+        left = _wait_until_gone(sessions, KILL_TIMEOUT, kill=True)
     return left
 
 
 def _wait_until_gone(sessions: Collection[int], timeout: float, *, kill: bool = False) -> list[int]:
     deadline = time.monotonic() + timeout
     while (left := members(sessions)) and time.monotonic() < deadline:
-        if kill:  # one that was being started when the others were ended
+        if kill:  # a process can start while the others are killed
             _signal(left, signal.SIGKILL)
         time.sleep(0.1)
     return left
@@ -58,8 +58,8 @@ def _signal(pids: Iterable[int], number: signal.Signals) -> None:
             os.kill(pid, number)
 
 
-def watch(lines: Iterable[str]) -> None:
-    """Guard what ``lines`` name until they end."""
+def guard(lines: Iterable[str]) -> None:
+    """Keep the list of sessions. End them all when the input ends."""
     guarded: set[int] = set()
     for line in lines:
         session = int(line[1:])
@@ -71,10 +71,10 @@ def watch(lines: Iterable[str]) -> None:
 
 
 def main() -> None:
-    """Outlive the demo's own signals; only the end of the input counts."""
+    """Ignore the demo's signals and wait for the end of the input."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    watch(sys.stdin)
+    guard(sys.stdin)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Plain-text tables that stay straight with names in any script."""
+"""Plain-text tables that stay aligned with names in any script."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ GAP = "  "
 
 
 def width(text: str) -> int:
-    """Count the columns that a terminal needs for ``text``."""
+    """Return the number of terminal columns that ``text`` needs."""
     columns = 0
     for character in text:
         if unicodedata.category(character) in {"Mn", "Me", "Cf"}:
@@ -22,25 +22,25 @@ def width(text: str) -> int:
 
 
 def fit(text: str, columns: int) -> str:
-    """Cut ``text`` to so many columns, and say with an ellipsis that it was cut."""
+    """Cut ``text`` to a number of columns. A cut text ends with an ellipsis."""
     if width(text) <= columns:
         return text
-    kept = ""
+    shortened = ""
     for character in text:
-        if width(kept + character) > columns - 3:
+        if width(shortened + character) > columns - 3:
             break
-        kept += character
-    return f"{kept}..."
+        shortened += character
+    return f"{shortened}..."
 
 
 def pad(text: str, columns: int, *, right: bool = False) -> str:
-    """Fill ``text`` up to so many columns."""
+    """Pad ``text`` to a number of columns."""
     blank = " " * max(0, columns - width(text))
     return f"{blank}{text}" if right else f"{text}{blank}"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, align: str) -> list[str]:
-    """Lay out rows below a header; ``align`` has a letter for each column, ``l`` or ``r``."""
+    """Return the lines of a table. ``align`` has a letter for each column, ``l`` or ``r``."""
     lines = []
     widths = [max(width(row[column]) for row in (header, *rows)) for column in range(len(header))]
     for row in (header, *rows):
@@ -51,12 +51,12 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, align: str) -
 
 
 def size(count: int) -> str:
-    """Write a number of bytes for people."""
+    """Return a number of bytes with a unit."""
     if count < 1000:
         return f"{count} B"
     return f"{count / 1000:.1f} kB" if count < 1_000_000 else f"{count / 1_000_000:.1f} MB"
 
 
 def plural(count: int, word: str) -> str:
-    """Write a number with its noun."""
+    """Return a number with its noun."""
     return f"{count:,} {word}" if count == 1 else f"{count:,} {word}s"

@@ -1,4 +1,4 @@
-"""Holds the exported files against what the sandbox serves, client by client and field by field."""
+"""Compares the exported files with the sandbox's rows, client by client and field by field."""
 
 from __future__ import annotations
 
@@ -31,30 +31,28 @@ class ExportedFile:
 
 @dataclass(frozen=True)
 class Export:
-    """What was found in the folder, and a sentence for everything that is not as it should be."""
+    """The exported files, and a sentence for each problem."""
 
     files: list[ExportedFile]
     problems: list[str]
 
     def rows(self, resource: str, workspace_id: str | None = None) -> int:
-        """Count the rows of a resource, of one client if asked."""
+        """Return the number of rows of a resource, in total or of one client."""
         chosen = (file for file in self.files if file.resource == resource)
         return sum(file.rows for file in chosen if workspace_id in {None, file.workspace_id})
 
     def bytes(self, workspace_id: str | None = None) -> int:
-        """Add up the sizes of the files, of one client's if asked."""
+        """Return the size of all files, or of one client's files."""
         return sum(file.bytes for file in self.files if workspace_id in {None, file.workspace_id})
 
 
 def verify(folder: Path, family: Family) -> Export:
-    """Read every file and compare."""
+    """Read every file and compare its rows with the family's."""
     export = Export([], [])
     for resource in RESOURCES:
         base = folder / f"resource={resource}"
         if not (base / MANIFEST).is_file():
-            export.problems.append(
-                f"{resource}: there is no {MANIFEST}, so the export does not count as complete."
-            )
+            export.problems.append(f"{resource}: {MANIFEST} is missing, so the export is not complete.")
             continue
         found = sorted(base.glob("workspace_id=*/**/part-*"))
         export.problems.extend(f"{resource}: {each}" for each in _check_manifest(base, found))
@@ -62,8 +60,8 @@ def verify(folder: Path, family: Family) -> Export:
         for workspace_id in [*family.names, *sorted(rows.keys() - family.names.keys())]:
             name = family.names.get(workspace_id, f"the unknown workspace {workspace_id}")
             served = family.rows[resource].get(workspace_id, [])
-            complaints = _compare(rows.get(workspace_id, []), served)
-            export.problems.extend(f"{resource} of {name}: {each}" for each in complaints)
+            problems = _compare(rows.get(workspace_id, []), served)
+            export.problems.extend(f"{resource} of {name}: {each}" for each in problems)
     return export
 
 
@@ -82,7 +80,7 @@ def _load(export: Export, resource: str, base: Path, found: Sequence[Path]) -> d
 
 
 def _read(path: Path) -> list[Row]:
-    # not splitlines(): a name may hold what Unicode, too, calls the end of a line
+    # not splitlines(): a name can contain other characters that end a line in Unicode
     text = path.read_text("utf-8")
     return [decode(line) for line in text.removesuffix("\n").split("\n")] if text else []
 
@@ -91,11 +89,11 @@ def _compare(exported: Sequence[Row], served: Sequence[Row]) -> Iterator[str]:
     by_id = {row["id"]: row for row in exported}
     expected = {row["id"]: row for row in served}
     if len(by_id) != len(exported):
-        yield f"{len(exported) - len(by_id)} rows are there twice."
+        yield f"{len(exported) - len(by_id)} rows are duplicates."
     if missing := expected.keys() - by_id.keys():
         yield f"{len(missing)} rows are missing: {_some(missing)}"
     if foreign := by_id.keys() - expected.keys():
-        yield f"{len(foreign)} rows do not belong there: {_some(foreign)}"
+        yield f"{len(foreign)} rows belong elsewhere: {_some(foreign)}"
     for key in expected.keys() & by_id.keys():
         differing = [
             name
@@ -103,7 +101,7 @@ def _compare(exported: Sequence[Row], served: Sequence[Row]) -> Iterator[str]:
             if name not in by_id[key] or by_id[key][name] != value
         ]
         if differing:
-            yield f"row {key} differs from what was served in {', '.join(differing)}."
+            yield f"row {key} differs from the sandbox's row in {', '.join(differing)}."
 
 
 def _some(ids: set[str]) -> str:
@@ -114,12 +112,12 @@ def _check_manifest(base: Path, found: Sequence[Path]) -> Iterator[str]:
     try:
         manifest: dict[str, Any] = json.loads((base / MANIFEST).read_text("utf-8"))
     except ValueError as error:
-        yield f"{MANIFEST} cannot be read, so the export does not count as complete: {error}"
+        yield f"{MANIFEST} is not valid JSON, so the export is not complete: {error}"
         return
     listed = {entry["path"]: entry for entry in manifest["files"]}
     names = {path.relative_to(base).as_posix(): path for path in found}
     if differing := listed.keys() ^ names.keys():
-        yield f"{MANIFEST} and the folder do not name the same files: {_some(differing)}"
+        yield f"{MANIFEST} and the folder list different files: {_some(differing)}"
     for name in listed.keys() & names.keys():
         content = names[name].read_bytes()
         facts = {
@@ -129,4 +127,4 @@ def _check_manifest(base: Path, found: Sequence[Path]) -> Iterator[str]:
         }
         for key, value in facts.items():
             if listed[name][key] != value:
-                yield f"{MANIFEST} says {key}={listed[name][key]} of {name}, which has {value}."
+                yield f"{MANIFEST} has {key}={listed[name][key]} for {name}, but the file has {value}."

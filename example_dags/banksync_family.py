@@ -1,7 +1,7 @@
-"""Every client of the family: sync each feed, wait for it, then export what there is, one folder per client.
+"""Sync each feed of every client with one task per feed, then export listings, one folder per client.
 
-Needs the connection ``banksync_default`` with the parent workspace's key. The files go to the folder or bucket in the
-Airflow variable ``banksync_export_url`` (an environment variable does: ``AIRFLOW_VAR_BANKSYNC_EXPORT_URL``).
+Needs the connection ``banksync_default`` with the parent workspace's key. Writes to the folder or bucket in the Airflow
+variable ``banksync_export_url``. You can set it as an environment variable: ``AIRFLOW_VAR_BANKSYNC_EXPORT_URL``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from airflow_provider_banksync.operators.sync import BankSyncTriggerSyncOperator
 from airflow_provider_banksync.transfers.object_storage import BankSyncToObjectStorageOperator
 
 EXPORT_URL = "{{ var.value.get('banksync_export_url', 'file:///tmp/banksync-export') }}"
-# Where a run has no data interval (a manual one on Airflow 3), the days count back from when it may run.
+# A manual run on Airflow 3 can have no logical date. The days are then counted back from the earliest start time.
 RUN_DAY = "(dag_run.logical_date or dag_run.run_after)"
 
 with DAG(
@@ -34,7 +34,7 @@ with DAG(
         where={"dataType": ["transactions", "balances", "holdings", "loans"]},
         fields={"feed_id": "id", "workspace_id": "workspaceId"},
     )
-    # A trade feed is never synced without a date range (banksync-api): these get the last seven days.
+    # BankSync syncs a trades feed only with dates. These tasks sync the last seven days.
     trade_feeds = BankSyncListOperator(
         task_id="trade_feeds",
         resource="feeds",
@@ -43,8 +43,8 @@ with DAG(
         fields={"feed_id": "id", "workspace_id": "workspaceId"},
     )
 
-    # One task a feed; all of them wait in the triggerer, and hold no worker meanwhile. (Airflow maps 1,024 tasks at
-    # most, unless [core] max_map_length says more.)
+    # Each feed has its own task. All of these tasks wait in the triggerer and hold no worker. Airflow maps at most
+    # 1,024 tasks, unless [core] max_map_length allows more.
     sync = BankSyncTriggerSyncOperator.partial(
         task_id="sync", deferrable=True, map_index_template="{{ task.feed_id }}"
     ).expand_kwargs(feeds.output)
@@ -56,8 +56,8 @@ with DAG(
         map_index_template="{{ task.feed_id }}",
     ).expand_kwargs(trade_feeds.output)
 
-    # One client's expired bank login must not cost the others their morning: the export waits for the syncs to end,
-    # well or not ...
+    # One client's expired bank login must not stop the exports of the others. So the exports run when all syncs have
+    # ended, even if some of them failed.
     for resource in ("banks", "feeds", "integrations", "accounts"):
         export = BankSyncToObjectStorageOperator(
             task_id=f"export_{resource}",
@@ -70,9 +70,9 @@ with DAG(
 
     @task(retries=0, trigger_rule="none_failed")
     def every_feed_synced() -> None:
-        """Keep the run red where a sync failed: the exports alone would make it green.
+        """Fail the DAG run if a sync failed. Without this task, the run would succeed.
 
-        A family without trade feeds skips ``sync_trades``, which is no failure.
+        If the family has no trades feeds, Airflow skips ``sync_trades``. This does not fail the run.
         """
 
     [sync, sync_trades] >> every_feed_synced()

@@ -1,9 +1,10 @@
-"""Every morning, sync every feed of every client: one task, and while it waits no worker at all.
+"""Sync every feed of every client each morning, in one task that holds no worker while it waits.
 
-One client's expired bank login costs no other its sync: every feed is followed to its end, and only then does the task
-fail and name the clients that failed, and why. Give it retries if you like: a retry syncs only those.
+If one client's bank login has expired, the other clients are still synced. The task waits until every feed has ended.
+If feeds failed, it then fails and names the clients and the reasons. You can add retries: a retry syncs only the failed
+feeds.
 
-The connection ``banksync_default`` holds the API key of the parent workspace.
+Needs the connection ``banksync_default`` with the parent workspace's key.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from airflow.providers.common.compat.sdk import DAG, task
 
 from airflow_provider_banksync.operators.family import BankSyncFamilySyncOperator
 
-# Where a run has no data interval (a manual one on Airflow 3), the days count back from when it may run.
+# A manual run on Airflow 3 can have no logical date. The days are then counted back from the earliest start time.
 RUN_DAY = "(dag_run.logical_date or dag_run.run_after)"
 
 with DAG(
     dag_id="banksync_family_sync",
-    description="Sync every client's feeds in one task, and tell which clients need attention.",
+    description="Sync every client's feeds in one task, and list the clients that need attention.",
     schedule="0 5 * * *",
     start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
     catchup=False,
@@ -32,8 +33,8 @@ with DAG(
         deferrable=True,
         timeout=timedelta(hours=2),
     )
-    # A trade feed is never synced without a date range (banksync-api): these get the last seven days. A family without
-    # trade feeds skips this task.
+    # BankSync syncs a trades feed only with dates. This task syncs the last seven days. If the family has no trades
+    # feeds, Airflow skips this task.
     sync_trades = BankSyncFamilySyncOperator(
         task_id="sync_trades",
         data_types=["trades"],
@@ -43,9 +44,9 @@ with DAG(
     )
 
     @task(trigger_rule="all_done", retries=0)
-    def clients_to_call(outcomes: dict[str, dict[str, str | None]] | None = None) -> list[str]:
-        """List what went wrong, client by client; there is a result also where the sync has failed."""
-        rows = (outcomes or {}).values()
+    def clients_to_call(results: dict[str, dict[str, str | None]] | None = None) -> list[str]:
+        """Return the failures, sorted by client. A failed sync task also has a result."""
+        rows = (results or {}).values()
         return sorted(
             f"{row['portal'] or 'own workspace'}: {row['error']}" for row in rows if row["error"] is not None
         )

@@ -1,9 +1,11 @@
-"""Every client's transactions and balances, each morning, into a lake.
+"""Export every client's transactions and balances to a lake each morning.
 
-The transactions of the days that ended within the run's data interval; in Airflow 3, whose cron schedules have none, of
-the day before. And, beside them, whatever is new since the last run, also for days long ago: `incremental`.
+The task `transactions` exports the days that ended within the run's data interval. On Airflow 3, the data interval of a
+cron schedule has zero length. The task then exports the days since the previous scheduled time.
 
-Where to: the Airflow Variable `banksync_export_url`, a folder (`file:///data/lake`) or a bucket (`s3://bucket/lake`).
+The task `new_transactions` exports all transactions that are new since the last run, including those of earlier days.
+
+Writes to the folder (`file:///data/lake`) or bucket (`s3://bucket/lake`) in the Airflow variable `banksync_export_url`.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ from airflow.providers.common.compat.sdk import DAG, Asset
 from airflow_provider_banksync.transfers.object_storage import BankSyncToObjectStorageOperator
 
 LAKE = "{{ var.value.get('banksync_export_url', 'file:///tmp/banksync') }}"
-# Its events say how many rows came and whose bank wants a new sign-in; DAGs that read the lake can be scheduled by it.
+# DAGs that read the lake can use this asset as their schedule. Its events contain the number of rows and the banks that
+# need a new sign-in.
 TRANSACTIONS = Asset("banksync://lake/transactions")
 
 with DAG(
@@ -23,7 +26,7 @@ with DAG(
     schedule="0 5 * * *",
     start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
     catchup=False,
-    max_active_runs=1,  # a batch goes on where the one before has ended
+    max_active_runs=1,  # each batch begins where the previous one ended
     tags=["banksync"],
     doc_md=__doc__,
 ) as dag:

@@ -1,7 +1,7 @@
-"""One feed: sync a few days of it, wait on the triggerer, and use what came of it.
+"""Sync one feed, wait in the triggerer, and use the result.
 
-Needs the connection ``banksync_default``. Trigger it with the id of a feed; for a client's feed, with the id of the
-client's portal, too.
+Needs the connection ``banksync_default``. Trigger it with the id of a feed and the id of its workspace, for example a
+client's portal.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ with DAG(
     schedule=None,
     start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
     params={
-        "feed_id": Param("", type="string", description="The feed to sync."),
+        "feed_id": Param("", type="string", description="The id of the feed to sync."),
         "workspace_id": Param(
-            "", type="string", description="The portal that it lives in; empty: the key's own."
+            "", type="string", description="The id of the feed's workspace, for example a client's portal."
         ),
     },
     tags=["banksync", "example"],
@@ -38,7 +38,7 @@ with DAG(
 
     @task
     def report(job: dict[str, Any]) -> str:
-        """Say what came of it: the operator returns the job."""
+        """Summarize the job that the operator returned."""
         return f"{job['transactionsWritten']} of {job['transactionsProcessed']} rows written"
 
     report(sync.output)

@@ -1,6 +1,6 @@
 """Start a sync in one task and wait for it in another, with other work in between.
 
-Needs the connection ``banksync_default``. Trigger it with the name of a feed of the key's own workspace.
+Needs the connection ``banksync_default``. Trigger it with the name of a feed in the key's own workspace.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from airflow_provider_banksync.sensors.job import BankSyncJobSensor
 
 with DAG(
     dag_id="banksync_wait_with_sensor",
-    description="Start a sync, do something else, then wait for it with a sensor.",
+    description="Start a sync, do other work, then wait for the sync with a sensor.",
     schedule=None,
     start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
     params={"feed_name": Param("", type="string", description="The name of the feed to sync.")},
@@ -26,8 +26,8 @@ with DAG(
     )
 
     @task
-    def meanwhile() -> None:
-        """Stand for work that needs no fresh data."""
+    def other_work() -> None:
+        """Do work that does not need the synced data."""
 
     wait = BankSyncJobSensor(
         task_id="wait",
@@ -38,4 +38,4 @@ with DAG(
         timeout=3600,
     )
 
-    start >> meanwhile() >> wait
+    start >> other_work() >> wait

@@ -1,128 +1,92 @@
-"""Resolve the lock files anew: one per Airflow line, and one where our declared lower bounds are taken at their word.
+"""Resolve the lock files: one for each Airflow line, and one with every lower bound of pyproject.toml.
 
-    lock.py              all of them
-    lock.py 3.3 lowest   these
+    lock.py               all of them: keep the pins that still fit, add and remove what pyproject.toml asks for
+    lock.py 3.3 lowest    these
+    lock.py --upgrade     move every pin to the newest version
 
-Each is universal: one file serves every Python of its line, with markers. No index is named in them.
-Needs Python 3.11 or later (tomllib) and uv, which `make lock` fetches.
+Each file serves every Python of its line, with markers. No file names a package index.
 """
 
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
-from typing import Any
 
 import tomllib
-from toolbox import PACKAGE, REQUIREMENTS, ROOT, run, say, script, seconds, stop, uv
 
-#: Airflow line -> the newest patch release, and the Pythons it is released for. (Their metadata excludes `3.13` but
-#: not 3.13.1, so that 2.11 and 3.0 would install there, and then fail: the list here is from their classifiers.)
+ROOT = Path(__file__).resolve().parents[1]
+
+#: Airflow line -> the newest patch release, its Pythons, and what is held back: Airflow releases have no upper bounds
+#: for what broke them later, and Airflow's own constraint files are not on a package index. The Pythons are those of
+#: the classifiers, because the metadata of 2.11 and 3.0 excludes `3.13` but not 3.13.1, where they install and fail.
 LINES = {
-    "2.11": ("2.11.2", ("3.10", "3.11", "3.12")),
-    "3.0": ("3.0.6", ("3.10", "3.11", "3.12")),
-    "3.1": ("3.1.8", ("3.10", "3.11", "3.12", "3.13")),
-    "3.2": ("3.2.2", ("3.10", "3.11", "3.12", "3.13")),
-    "3.3": ("3.3.2", ("3.10", "3.11", "3.12", "3.13")),
-}
-LOWEST = "lowest"
-
-#: An Airflow release does not bound all that later broke it, and its own constraint files are not on a package index:
-#: what is known to break a line is held back here.
-HELD_BACK = {
-    "2.11": ["universal-pathlib<0.3"],  # 2.11.0: a CloudPath of its own
-    "3.0": ["fastapi<0.118", "cadwyn<6", "universal-pathlib<0.3"],  # its API refuses its own tasks; see 2.11
-    "3.1": ["sqlalchemy<2.1"],  # the `noload` of its models
-    "3.2": [
-        "fastapi<0.137",
-        "cadwyn<8",
-        "svcs<26",
-        "sqlalchemy<2.1",
-    ],  # the in-process execution API does not come up
+    # 2.11.0 has a CloudPath of its own, which newer UPath refuses.
+    "lowest": ("2.11.0", "3.10 3.11 3.12", ["universal-pathlib<0.3"]),
+    "2.11": ("2.11.2", "3.10 3.11 3.12", ["universal-pathlib<0.3"]),
+    # Its API server refuses its own tasks with a newer FastAPI.
+    "3.0": ("3.0.6", "3.10 3.11 3.12", ["fastapi<0.118", "cadwyn<6", "universal-pathlib<0.3"]),
+    # Its models use `noload`.
+    "3.1": ("3.1.8", "3.10 3.11 3.12 3.13", ["sqlalchemy<2.1"]),
+    # Its in-process execution API does not start with newer ones.
+    "3.2": ("3.2.2", "3.10 3.11 3.12 3.13", ["fastapi<0.137", "cadwyn<8", "svcs<26", "sqlalchemy<2.1"]),
+    "3.3": ("3.3.2", "3.10 3.11 3.12 3.13", []),
 }
 
-#: These do not go with a lower bound of ours (botocore refuses urllib3 2.2.0), so that line does without them.
+#: botocore refuses urllib3 2.2.0, so these do not fit the lower bounds.
 NOT_AT_LOWEST = ("apache-airflow-providers-amazon", "flask", "moto")
-
-HEADER = """\
-# {title}
-# airflow: {airflow}
-# python: {pythons}
-# Written by `make lock`; edit pyproject.toml or scripts/lock.py instead. Complete: install it with --no-deps.
-"""
 
 
 def main() -> None:
-    """Write the files asked for."""
-    program = uv()
-    if program is None:
-        raise stop("uv is needed to resolve for every Python at once, and cannot be had here.")
+    """Write the files that the command line names."""
+    names = set(sys.argv[1:]) - {"--upgrade"} or set(LINES)
+    if unknown := names - set(LINES):
+        raise SystemExit(f"error: {', '.join(sorted(unknown))}: the lines are {', '.join(LINES)}")
+    for name in filter(names.__contains__, LINES):
+        airflow, pythons, held_back = LINES[name]
+        path = ROOT / "requirements" / (f"{name}.txt" if name == "lowest" else f"airflow-{name}.txt")
+        known = path.read_text(encoding="utf-8") if path.is_file() and "--upgrade" not in sys.argv else ""
+        wanted = [*requirements(name), f"apache-airflow=={airflow}", *held_back]
+        header = f"# airflow: {airflow}\n# python: {pythons}\n# Written by `make lock`. Install it with --no-deps.\n"
+        pins = resolve(wanted, pythons.split(), known)
+        path.write_text(header + pins, encoding="utf-8")
+        print(f"{path.relative_to(ROOT)}: {pins.count('==')} pins", flush=True)
+
+
+def requirements(name: str) -> list[str]:
+    """Return what the package and its developers need; for `lowest`, what it needs to run is at its lower bound."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    for name in sys.argv[1:] or [*LINES, LOWEST]:
-        start = time.monotonic()
-        if name == LOWEST:
-            file, title = "lowest.txt", "Every dependency at the lower bound that pyproject.toml declares."
-            dependencies = [*(at_lower_bound(line) for line in runtime(project)), *HELD_BACK["2.11"]]
-            airflow, pythons = bound_of("apache-airflow", dependencies), LINES["2.11"][1]
-        elif name in LINES:
-            airflow, pythons = LINES[name]
-            file, title = f"airflow-{name}.txt", f"Airflow {airflow}, what this package needs, and its tools."
-            dependencies = [*runtime(project), f"apache-airflow=={airflow}", *HELD_BACK.get(name, [])]
-        else:
-            raise stop(f"{name} is none of: {', '.join([*LINES, LOWEST])}.")
-        without = NOT_AT_LOWEST if name == LOWEST else ()
-        pins = resolve(program, [*dependencies, *tools(project, without)], pythons)
-        header = HEADER.format(title=title, airflow=airflow, pythons=" ".join(pythons))
-        (REQUIREMENTS / file).write_text(header + pins, encoding="utf-8")
-        say(f"requirements/{file}: {pins.count('==')} pins ({seconds(start)})")
+    extras = dict(project["optional-dependencies"])
+    tools = [line for line in extras.pop("dev") if not line.startswith(project["name"])]
+    runtime = project["dependencies"] + [line for extra in extras.values() for line in extra]
+    if name != "lowest":
+        return runtime + tools
+    # A resolver that prefers the lowest version takes a higher one if it must. A pin fails instead.
+    lowest = [line.replace(">=", "==", 1) for line in runtime]
+    return lowest + [line for line in tools if not line.startswith(NOT_AT_LOWEST)]
 
 
-def runtime(project: dict[str, Any]) -> list[str]:
-    """Return what the package needs to run, with the extras that change what it can do."""
-    extras = project["optional-dependencies"]
-    return project["dependencies"] + [line for name in extras if name != "dev" for line in extras[name]]
-
-
-def tools(project: dict[str, Any], without: tuple[str, ...]) -> list[str]:
-    """Return what its developers need; the extra's reference to the package itself is left out."""
-    left_out = (PACKAGE, *without)
-    return [line for line in project["optional-dependencies"]["dev"] if not line.startswith(left_out)]
-
-
-def at_lower_bound(requirement: str) -> str:
-    """Pin a requirement to its bound: a resolver told to prefer the lowest would quietly settle for a higher one."""
-    return requirement.replace(">=", "==", 1)
-
-
-def bound_of(name: str, requirements: list[str]) -> str:
-    """Return the version that a list of pins holds for a package."""
-    for requirement in requirements:
-        if found := re.match(rf"{re.escape(name)}==([0-9.]+)", requirement):
-            return found[1]
-    raise stop(f"{name} has no lower bound in pyproject.toml.")
-
-
-def resolve(program: Path, requirements: list[str], pythons: tuple[str, ...]) -> str:
-    """Return the pins for all those Pythons."""
-    first, last = pythons[0], int(pythons[-1].split(".")[1])
+def resolve(requirements: list[str], pythons: list[str], known: str) -> str:
+    """Return the pins for these Pythons. uv keeps each pin of `known` that still fits."""
+    span = f"python_version >= '{pythons[0]}' and python_version <= '{pythons[-1]}'"
     with tempfile.TemporaryDirectory() as folder:
-        project = Path(folder) / "pyproject.toml"
-        project.write_text(
-            f'[project]\nname = "{PACKAGE}"\nversion = "0"\nrequires-python = ">={first},<3.{last + 1}"\n'
-            f"dependencies = {requirements}\n"
-            f"[tool.uv]\nenvironments = [\"python_version >= '{first}' and python_version < '3.{last + 1}'\"]\n",
+        # A project of its own, because only a project can say for which Pythons it is resolved.
+        Path(folder, "pyproject.toml").write_text(
+            f'[project]\nname = "lock"\nversion = "0"\nrequires-python = ">={pythons[0]}"\n'
+            f'dependencies = {requirements}\n[tool.uv]\nenvironments = ["{span}"]\n',
             encoding="utf-8",
         )
-        out = Path(folder) / "out.txt"
-        # --directory: uv reads its settings where it stands, not beside the file that it is given.
-        command = f"--directory {folder} pip compile -q pyproject.toml -o {out} --universal --python-version {first}"
-        quiet = "--no-header --no-annotate --no-emit-index-url --no-emit-find-links"
-        run([program, *command.split(), *quiet.split()], "resolving")
-        return out.read_text(encoding="utf-8")
+        out = Path(folder, "out.txt")
+        out.write_text(known, encoding="utf-8")
+        options = f"--universal --python-version {pythons[0]} --no-header --no-annotate --no-emit-index-url"
+        command = (
+            f"--directory {folder} pip compile -q pyproject.toml -o out.txt {options} --no-emit-find-links"
+        )
+        subprocess.run([ROOT / ".venv-tools" / "bin" / "uv", *command.split()], check=True)
+        return re.sub(r"^#.*\n", "", out.read_text(encoding="utf-8"), flags=re.MULTILINE)
 
 
 if __name__ == "__main__":
-    script(main)
+    main()

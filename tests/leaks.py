@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 #: As long as a real key: none of the shorter stand-ins of the tests' own texts.
 KEY = re.compile(r"bsk_[A-Za-z0-9]{40,}")
 KEY_BYTES = re.compile(KEY.pattern.encode())
-#: Ours, and the libraries that see what we send. The sandbox's own word is none of them: it hands its keys out.
+#: Ours, and the libraries that see what we send. The sandbox's own log is not one of them: it hands its keys out.
 WATCHED = (
     "airflow_provider_banksync",
     "airflow.task",
@@ -46,7 +46,7 @@ class Watch(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         text = self._formatter.format(record)
-        # The sandbox's admin calls name a key in their path: they are for whoever made it, on this machine.
+        # The sandbox's admin calls name a key in their path: only the process that started the sandbox calls them.
         if KEY.search(text) and "/_sandbox/keys/" not in text:
             self.leaks.append(KEY.sub("<a key>", text))
 

@@ -1,6 +1,6 @@
-"""The BankSync API itself; knows nothing of Airflow.
+"""BankSync's REST API, without Airflow.
 
-Requests are values (`messages`), endpoints are functions that make them (`endpoints`), answers are decoded from
-bytes (`codec`, `errors`), conversations of several requests are generators (`conversations`). None of these touches
-a network or a clock. Two thin clients move the bytes: `client` (requests) and `aio` (aiohttp).
+- Requests are values (`messages`). Endpoints are functions that return a request with its parser (`endpoints`).
+- Several requests that belong together are generators (`flows`, `family`) without network and clock.
+- Two clients send requests and drive flows (`http`), within the rate limit of the key (`rate_limit`).
 """

@@ -1,63 +1,73 @@
-"""Bytes to values and back, without losing a digit; timestamps and HTTP dates to seconds."""
+"""JSON that keeps every digit; dates, timestamps and HTTP dates."""
 
 from __future__ import annotations
 
 import functools
 import re
-from datetime import datetime, timezone
+from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import msgspec
 
-#: A JSON escape: a whole surrogate pair, half of one, or any other.
+#: A JSON escape: a surrogate pair, a lone surrogate (the group), or any other.
 _ESCAPE = re.compile(
     rb"\\(?:u[dD][89aAbB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
     re.DOTALL,
 )
-#: Seconds; also twice, as a header that was sent twice is joined.
+#: Seconds. If a server sends the header twice, HTTP libraries join both with a comma.
 _SECONDS = re.compile(r"\d+(\s*,.*)?", re.ASCII)
-_INSTANT = re.compile(r"(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:?\d\d)?$")
+_DATE = re.compile(r"(\d{4})-(\d\d)-(\d\d)", re.ASCII)
+#: RFC 3339, in upper or lower case. The offset may be missing, or have no colon.
+_TIMESTAMP = re.compile(
+    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d+))?(?:([Zz])|([+-])(\d\d):?(\d\d))?", re.ASCII
+)
+#: A longer text is neither a date nor a timestamp, and must not fill the caches.
+_MAX_TIMESTAMP_LENGTH = 64
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - in UTC; offsets are subtracted before it is used
+_MIN_MICROS = (datetime.min - _EPOCH) // timedelta(microseconds=1)  # noqa: DTZ901 - as above
+_MAX_MICROS = (datetime.max - _EPOCH) // timedelta(microseconds=1)  # noqa: DTZ901 - as above
 
 
-# msgspec is loaded at the first use, not at import: the hook is imported by DAG files, too.
+# DAG files import the hook, so msgspec is loaded at its first use.
 @functools.cache
-def _decoder() -> msgspec.json.Decoder[Any]:
+def decoder(kind: Any = Any) -> msgspec.json.Decoder[Any]:
+    """Return the decoder of JSON of a type. A number with a fraction or an exponent becomes a `Decimal`."""
     import msgspec
 
-    return msgspec.json.Decoder(float_hook=Decimal)
+    return msgspec.json.Decoder(kind, float_hook=Decimal)
 
 
 @functools.cache
-def _encoder() -> msgspec.json.Encoder:
+def encoder() -> msgspec.json.Encoder:
+    """Return the encoder that writes a `Decimal` as a number with all its digits."""
     import msgspec
 
     return msgspec.json.Encoder(decimal_format="number")
 
 
 def loads(body: bytes | str) -> Any:
-    """Decode JSON; a number with a fraction or an exponent becomes a `Decimal` with the digits that were sent.
+    """Decode JSON. A number with a fraction or an exponent becomes a `Decimal` with the digits that were sent.
 
-    Half an emoji, as JavaScript writes it where it cuts a text, becomes the replacement character: it is no reason to
-    lose the rest.
+    A lone surrogate (half an emoji, as JavaScript writes it when it cuts a text) becomes the replacement character.
 
-    :raises ValueError: when it is not JSON, with the reason.
+    :raises ValueError: with the reason, if it is not JSON.
     """
     try:
         return _loads(body)
     except ValueError:
         raw = body.encode() if isinstance(body, str) else body
-        whole = mended(raw)
+        whole = replace_lone_surrogates(raw)
         if whole == raw:
             raise
     return _loads(whole)
 
 
-def mended(body: bytes) -> bytes:
-    """Return JSON with the replacement character for every half of one, of which no text can be made."""
+def replace_lone_surrogates(body: bytes) -> bytes:
+    """Return JSON with the replacement character for every lone surrogate, which is not valid UTF-8."""
     return _ESCAPE.sub(lambda escape: rb"\ufffd" if escape[1] else escape[0], body)
 
 
@@ -65,7 +75,7 @@ def _loads(body: bytes | str) -> Any:
     import msgspec
 
     try:
-        return _decoder().decode(body)
+        return decoder().decode(body)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     except (msgspec.MsgspecError, UnicodeDecodeError, ArithmeticError) as error:
@@ -73,16 +83,16 @@ def _loads(body: bytes | str) -> Any:
 
 
 def dumps(value: Any) -> bytes:
-    """Encode as JSON; a `Decimal` becomes a number with all its digits.
+    """Encode as JSON. A `Decimal` becomes a number with all its digits.
 
-    :raises ValueError: when a number in it is not finite, or a text holds half a character.
+    :raises ValueError: a number is not finite, or a text holds a lone surrogate.
     """
     _check_finite(value)
-    return _encoder().encode(value)
+    return encoder().encode(value)
 
 
 def _check_finite(value: Any) -> None:
-    """Refuse what msgspec would write as ``null``, or as no JSON at all."""
+    """Refuse numbers that msgspec would write as ``null`` or as invalid JSON."""
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, (list, tuple)):
@@ -95,28 +105,60 @@ def _check_finite(value: Any) -> None:
         raise ValueError(f"the number {value}")
 
 
-def parse_instant(text: object) -> float | None:
-    """Seconds since the epoch of an ISO 8601 timestamp as the API writes it; None when it is not one.
+class Timestamp(NamedTuple):
+    """A timestamp: microseconds since 1970 in UTC, the day as written, and whether nothing of the text is lost."""
 
-    A timestamp without an offset counts as UTC.
-    """
-    match = _INSTANT.match(text) if isinstance(text, str) else None
-    if match is None:
-        return None
-    day, clock, fraction, offset = match.groups()
-    offset = "+00:00" if offset in (None, "Z") else offset
-    if len(offset) == 5:
-        offset = f"{offset[:3]}:{offset[3:]}"
-    micros = (fraction or "")[:6].ljust(6, "0")
+    micros: int
+    day: date
+    exact: bool
+
+
+def parse_date(value: object) -> date | None:
+    """Return the date of a text such as ``2026-03-31``, or None."""
+    return _parse_date(value) if type(value) is str and len(value) <= _MAX_TIMESTAMP_LENGTH else None
+
+
+def parse_timestamp(value: object) -> Timestamp | None:
+    """Return the timestamp of a text such as ``2026-03-31T08:15:30.250Z``, or None. Without an offset, it is UTC."""
+    return _parse_timestamp(value) if type(value) is str and len(value) <= _MAX_TIMESTAMP_LENGTH else None
+
+
+def epoch_seconds(value: object) -> float | None:
+    """Return the seconds since 1970 of a timestamp, or None."""
+    timestamp = parse_timestamp(value)
+    return None if timestamp is None else timestamp.micros / 1_000_000
+
+
+@functools.lru_cache(maxsize=4_096)
+def _parse_date(value: str) -> date | None:
+    match = _DATE.fullmatch(value)
     try:
-        return datetime.fromisoformat(f"{day}T{clock}.{micros}{offset}").timestamp()
-    except (ValueError, OverflowError):
+        return date(*map(int, match.groups())) if match else None
+    except ValueError:
         return None
 
 
-@functools.lru_cache(maxsize=64)  # each answer has one, and many have the same
+@functools.lru_cache(maxsize=4_096)
+def _parse_timestamp(value: str) -> Timestamp | None:
+    match = _TIMESTAMP.fullmatch(value)
+    day = _parse_date(match[1]) if match else None
+    if match is None or day is None:
+        return None
+    hour, minute, second = int(match[2]), int(match[3]), int(match[4])
+    fraction, offset_hours, offset_minutes = match[5] or "", int(match[8] or 0), int(match[9] or 0)
+    if hour > 23 or minute > 59 or second > 59 or offset_hours > 23 or offset_minutes > 59:
+        return None
+    offset = timedelta(hours=offset_hours, minutes=offset_minutes) * (-1 if match[7] == "-" else 1)
+    since = timedelta(days=day.toordinal() - _EPOCH.toordinal(), hours=hour, minutes=minute, seconds=second)
+    micros = (since - offset) // timedelta(microseconds=1) + int(fraction[:6].ljust(6, "0"))
+    if not _MIN_MICROS <= micros <= _MAX_MICROS:
+        return None
+    return Timestamp(micros, day, not fraction[6:].strip("0") and bool(match[6] or match[7]))
+
+
+@functools.lru_cache(maxsize=64)  # many answers have the same date
 def parse_http_date(text: str | None) -> float | None:
-    """Seconds since the epoch of an HTTP date (RFC 9110, 5.6.7); None when it is not one."""
+    """Return the epoch seconds of an HTTP date (RFC 9110, 5.6.7), or None."""
     try:
         date = parsedate_to_datetime(text or "")
         return (date if date.tzinfo else date.replace(tzinfo=timezone.utc)).timestamp()
@@ -125,10 +167,10 @@ def parse_http_date(text: str | None) -> float | None:
 
 
 def parse_retry_after(text: str | None, now: float | None) -> float | None:
-    """Seconds to wait by a ``Retry-After`` header in either form (RFC 9110, 10.2.3); None when it does not say.
+    """Return the seconds of a ``Retry-After`` header in either form (RFC 9110, 10.2.3), or None.
 
-    :param now: the server's own clock (its ``Date`` header); the date form needs it, so that a wrong local clock
-        does no harm.
+    :param now: the server's clock (its ``Date`` header). The date form is relative to it, so a wrong local clock
+        has no effect.
     """
     if not text:
         return None

@@ -1,4 +1,4 @@
-"""What a job's state means: the one place for operators, sensors and triggers, in every mode."""
+"""What a job's state means, and what to do about a running job."""
 
 from __future__ import annotations
 
@@ -6,21 +6,22 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from airflow_provider_banksync.api import codec
-from airflow_provider_banksync.api.checks import one_of
-from airflow_provider_banksync.api.redaction import bullets, scrub
-from airflow_provider_banksync.exceptions import (
-    BankSyncJobCancelledError,
-    BankSyncJobFailedError,
-)
+from airflow_provider_banksync.api.redaction import bullet_list, redact
+from airflow_provider_banksync.api.validation import validate_choice
+from airflow_provider_banksync.exceptions import BankSyncJobCancelledError, BankSyncJobFailedError
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from airflow_provider_banksync.api.messages import Row
 
-_MOST_ERRORS = 5
+#: Maximum requests for a sync, if each is refused for a job that has ended by the time we list the jobs.
+MAX_START_ATTEMPTS = 5
+_MAX_ERRORS = 5
 
 
 class JobStatus(str, Enum):
-    """States of a job, in the API's words."""
+    """The API's states of a job."""
 
     QUEUED = "queued"
     IN_PROGRESS = "in_progress"
@@ -29,120 +30,200 @@ class JobStatus(str, Enum):
     CANCELLED = "cancelled"
 
 
+class Ownership(str, Enum):
+    """How sure it is that a task started a job. A task cancels only jobs that are `PROVED`."""
+
+    #: The answer to our request contained the job, or our own record names it.
+    PROVED = "proved"
+    #: The answer to our request was lost, and the job appeared since.
+    INFERRED = "inferred"
+    #: The job was running already.
+    ATTACHED = "attached"
+
+
+#: Types of jobs that nobody starts over the API. BankSync may add more types, so every other type may be ours.
+TYPES_OF_OTHERS = frozenset({"scheduled", "webhook"})
+_NOT_PROVED = {
+    Ownership.INFERRED: "it is not certain that this task started it",
+    Ownership.ATTACHED: "this task did not start it",
+}
 ACTIVE_STATUSES = frozenset({JobStatus.QUEUED.value, JobStatus.IN_PROGRESS.value})
 ENDED_STATUSES = frozenset({JobStatus.COMPLETED.value, JobStatus.FAILED.value, JobStatus.CANCELLED.value})
 
 
-def check_status(status: str | None) -> str | None:
-    """Return the status to ask for, in the API's word; None and an empty one ask for all.
+def validate_status(status: str | None) -> str | None:
+    """Return the status to filter by. None or an empty text becomes None: no filter.
 
-    :raises BankSyncConfigError: there is no such status.
+    :raises BankSyncConfigError: the status does not exist.
     """
     if status is None or status == "":
         return None
-    return JobStatus(one_of("status", status, [known.value for known in JobStatus])).value
+    return JobStatus(validate_choice("status", status, [known.value for known in JobStatus])).value
 
 
 def is_known(job: Row) -> bool:
-    """Tell whether the job's status is one that we know."""
+    """Tell whether this version knows the job's status."""
     status = job.get("status")
     return isinstance(status, str) and status in ACTIVE_STATUSES | ENDED_STATUSES
 
 
 def is_ended(job: Row) -> bool:
-    """Tell whether waiting for this job is over.
-
-    A status that we do not know means that the job goes on, until the job says when it was completed.
-    """
+    """Tell whether the job has ended. A job with an unknown status has ended if it has a ``completedAt``."""
     if is_known(job):
         return job["status"] in ENDED_STATUSES
     return bool(job.get("completedAt"))
 
 
 def is_active(job: Row) -> bool:
-    """Tell whether the job still runs, as far as we can know."""
+    """Return whether the job still runs, according to its row."""
     return not is_ended(job)
 
 
-def running(rows: list[Row]) -> Row | None:
-    """Return the job of a feed that still runs; None where none does.
+def ended_by_itself(job: Row) -> bool:
+    """Return whether the job has ended, and nobody cancelled it."""
+    return is_ended(job) and job.get("status") != JobStatus.CANCELLED
 
-    A feed runs one job at a time: one with a status that is new to us counts only where it is the newest.
+
+def drop_stale_unknown(rows: list[Row]) -> list[Row]:
+    """Return a feed's jobs without older jobs with an unknown status: they must have ended.
+
+    A feed runs one job at a time, so only the newest can still run with an unknown status.
 
     :param rows: the feed's jobs, newest first.
     """
-    return next((job for i, job in enumerate(rows) if is_active(job) and (i == 0 or is_known(job))), None)
+    return [job for index, job in enumerate(rows) if index == 0 or is_known(job) or is_ended(job)]
 
 
-def same_dates(job: Row, from_date: str | None, to_date: str | None) -> bool:
-    """Compare days; a sync without dates is another one than a sync with them."""
+def running_job(rows: list[Row]) -> Row | None:
+    """Return the job of a feed that still runs, or None.
+
+    :param rows: the feed's jobs, newest first.
+    """
+    return next((job for job in drop_stale_unknown(rows) if is_active(job)), None)
+
+
+def has_dates(job: Row, from_date: str | None, to_date: str | None) -> bool:
+    """Tell whether the job syncs exactly these days. A sync without dates differs from every sync with dates."""
     pairs = ((job.get("startDate"), from_date), (job.get("endDate"), to_date))
-    return all((str(there)[:10] if there else None) == ours for there, ours in pairs)
+    return all((str(actual)[:10] if actual else None) == wanted for actual, wanted in pairs)
+
+
+def may_be_ours(job: Row, from_date: str | None, to_date: str | None) -> bool:
+    """Tell whether a request of ours for these days may have started the job."""
+    return str(job.get("type")).lower() not in TYPES_OF_OTHERS and has_dates(job, from_date, to_date)
+
+
+def is_new_sync(job: Row, known_job_ids: Collection[str], from_date: str | None, to_date: str | None) -> bool:
+    """Tell whether a request of ours for these days may have started the job, after these ids were known."""
+    return str(job.get("id")) not in known_job_ids and may_be_ours(job, from_date, to_date)
+
+
+def was_started_since(job: Row, since: float | None, from_date: str | None, to_date: str | None) -> bool:
+    """Tell whether the job may be ours and was started since a moment.
+
+    :param since: the moment, by the server's clock. If it or the job's creation time is unknown, a job that still runs
+        counts, and one that has ended does not.
+    """
+    if not may_be_ours(job, from_date, to_date):
+        return False
+    created = codec.epoch_seconds(job.get("createdAt"))
+    return is_active(job) if created is None or since is None else created >= since
+
+
+def left_running(
+    feed_id: str, job_id: object, ownership: Ownership, *, workspace_id: str | None = None
+) -> str:
+    """Return why a task does not cancel a job, and how to cancel it. Empty if the job is proved to be the task's."""
+    if ownership is Ownership.PROVED:
+        return ""
+    arguments = f"feed_id={feed_id!r}, job_id={job_id!r}"
+    if workspace_id:
+        arguments += f", workspace_id={workspace_id!r}"
+    return (
+        f"Job {job_id} was left running, because {_NOT_PROVED[ownership]}. "
+        f"To cancel it, run BankSyncCancelJobOperator({arguments})."
+    )
+
+
+def conflict_action(if_running: str, job: Row, from_date: str | None, to_date: str | None) -> str:
+    """Return what to do about a running job that this task did not start: ``attach``, ``wait``, ``skip`` or ``fail``.
+
+    ``attach`` becomes ``wait`` if days are wanted and the job does not sync exactly these.
+    """
+    if if_running == "attach" and (from_date or to_date) and not has_dates(job, from_date, to_date):
+        return "wait"
+    return if_running
 
 
 def ended_at(job: Row) -> float | None:
-    """When the job ended, or last changed, by the server's own clock; None where it does not say."""
-    return codec.parse_instant(job.get("completedAt")) or codec.parse_instant(job.get("updatedAt"))
+    """Return when the job ended, or last changed, by the server's clock; None if the job does not tell."""
+    return codec.epoch_seconds(job.get("completedAt")) or codec.epoch_seconds(job.get("updatedAt"))
 
 
-def seconds_run(job: Row) -> float | None:
-    """How long the job ran by the server's own clock; None where it does not say."""
-    begun = codec.parse_instant(job.get("startedAt")) or codec.parse_instant(job.get("createdAt"))
+def duration_seconds(job: Row) -> float | None:
+    """Return how long the job ran, by the server's clock; None if the job does not tell."""
+    started = codec.epoch_seconds(job.get("startedAt")) or codec.epoch_seconds(job.get("createdAt"))
     ended = ended_at(job)
-    return max(0.0, ended - begun) if begun is not None and ended is not None else None
+    return max(0.0, ended - started) if started is not None and ended is not None else None
 
 
 def describe(job: Row) -> str:
-    """One line on a job: status, counts, time."""
+    """Return one line on a job: its ids, status, counts and time."""
     counts = (job.get(name) for name in ("transactionsProcessed", "transactionsWritten"))
-    read, written = (count if isinstance(count, int) else scrub(count) for count in counts)
-    ran = seconds_run(job)
-    time = f" in {ran:.0f} s" if ran is not None else ""
-    status = scrub(job.get("status"))
+    read, written = (count if isinstance(count, int) else redact(count) for count in counts)
+    seconds = duration_seconds(job)
+    time = f" in {seconds:.0f} s" if seconds is not None else ""
+    status = redact(job.get("status"))
     return f"job {job.get('id')} of feed {job.get('feedId')} {status}: {read} read, {written} written{time}"
 
 
 def error_lines(job: Row) -> list[str]:
-    """Return the job's own errors as lines: severity, category, message."""
+    """Return the job's own errors, a line each: severity, category, message."""
     entries = job.get("errors")
     lines = []
     for found in entries if isinstance(entries, list) else []:
         entry = found if isinstance(found, dict) else {"message": found}
-        labels = "/".join(scrub(entry[name]) for name in ("severity", "category") if entry.get(name))
-        message = scrub(entry.get("message", ""))
+        labels = "/".join(redact(entry[name]) for name in ("severity", "category") if entry.get(name))
+        message = redact(entry.get("message", ""))
         lines.append(f"[{labels}] {message}" if labels else message)
     return lines
 
 
-def reason(job: Row) -> str:
-    """Say in one line why a job that has ended did not end well."""
+def failure_reason(job: Row) -> str:
+    """Return one line on why a job that has ended did not succeed."""
     if job.get("status") == JobStatus.CANCELLED:
         return "somebody cancelled it"
     lines = error_lines(job)
-    more = f" (and {len(lines) - _MOST_ERRORS} more)" if len(lines) > _MOST_ERRORS else ""
-    said = "; ".join(lines[:_MOST_ERRORS]) + more or str(job.get("errorCategory") or "without a reason")
-    return said if is_known(job) else f"ended as {job.get('status')!r}, which is new to this provider: {said}"
+    more = f" (and {len(lines) - _MAX_ERRORS} more)" if len(lines) > _MAX_ERRORS else ""
+    reason = "; ".join(lines[:_MAX_ERRORS]) + more or str(job.get("errorCategory") or "no reason given")
+    return reason if is_known(job) else f"ended with the unknown status {job.get('status')!r}: {reason}"
 
 
-def check_outcome(job: Row, *, fail_on_job_errors: bool = False) -> Row:
-    """Return an ended job that ended well.
+def succeeded(job: Row, *, fail_on_job_errors: bool) -> bool:
+    """Tell whether a job completed.
 
-    :param fail_on_job_errors: a completed job that carries errors (rows that did not write) counts as failed.
-    :raises BankSyncJobFailedError: it failed, ended in a status that we do not know, or completed with errors.
+    :param fail_on_job_errors: a job that completed with errors (rows that were not written) counts as failed.
+    """
+    return job.get("status") == JobStatus.COMPLETED and not (fail_on_job_errors and error_lines(job))
+
+
+def raise_unless_succeeded(job: Row, *, fail_on_job_errors: bool = False) -> Row:
+    """Return an ended job that succeeded; `fail_on_job_errors` as in `succeeded`.
+
+    :raises BankSyncJobFailedError: it failed, ended in an unknown status, or completed with errors.
     :raises BankSyncJobCancelledError: it was cancelled.
     """
-    status, lines = job.get("status"), error_lines(job)
-    if status == JobStatus.COMPLETED and not (fail_on_job_errors and lines):
+    if succeeded(job, fail_on_job_errors=fail_on_job_errors):
         return job
     summary = describe(job)
-    if status == JobStatus.CANCELLED:
+    if job.get("status") == JobStatus.CANCELLED:
         raise BankSyncJobCancelledError(
-            f"{summary}.", job=job, hint="Somebody cancelled it in BankSync or here."
+            f"{summary}.", job=job, hint="Somebody cancelled it, in BankSync or from Airflow."
         )
-    category = f" ({scrub(job['errorCategory'])})" if job.get("errorCategory") else ""
-    unknown = "" if is_known(job) else " This status is new to this version of the provider."
+    category = f" ({redact(job['errorCategory'])})" if job.get("errorCategory") else ""
+    unknown = "" if is_known(job) else " This version of the provider does not know this status."
     raise BankSyncJobFailedError(
-        f"{summary}{category}.{unknown}{bullets(lines, _MOST_ERRORS)}",
+        f"{summary}{category}.{unknown}{bullet_list(error_lines(job), _MAX_ERRORS)}",
         job=job,
-        hint="Look at the feed in BankSync: its destination, its mapping, the state of its bank.",
+        hint="Check the feed in BankSync: its destination, its mapping, the state of its bank.",
     )

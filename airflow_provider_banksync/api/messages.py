@@ -1,29 +1,28 @@
-"""A request and a response as plain values, and the pair of a request with the parser of its answer."""
+"""Requests and responses as plain values."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from airflow_provider_banksync.api.checks import check_workspace_id
+from airflow_provider_banksync.api.validation import validate_workspace_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 T = TypeVar("T")
-
-#: A row or object as the API sends it: open, unknown fields included; a number with a fraction is a `Decimal`.
+#: A row or object as the API sends it, unknown fields included. A number with a fraction is a `Decimal`.
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Request:
-    """One request, before any transport knows of it.
+    """One request, independent of the HTTP library.
 
     :param operation: the contract's operationId, for messages and logs.
-    :param path: quoted, from ``/v1`` on.
-    :param workspace_id: goes into ``X-Workspace-Id``; None, and nothing else, leaves the client's own.
-    :param repeatable: sending it twice does no more than sending it once.
+    :param path: the quoted path, from ``/v1`` on.
+    :param workspace_id: the ``X-Workspace-Id`` header. None means the workspace of the client.
+    :param retry_safe: whether sending the request twice has the same effect as sending it once.
     """
 
     operation: str
@@ -32,63 +31,82 @@ class Request:
     query: tuple[tuple[str, str], ...] = ()
     body: bytes | None = None
     workspace_id: str | None = None
-    repeatable: bool = True
+    retry_safe: bool = True
 
     def __post_init__(self) -> None:
-        # An empty one, of a template perhaps, would address the parent in the place of a client.
+        # An empty id, perhaps from a template, would address the parent instead of a client.
         if self.workspace_id is not None:
-            check_workspace_id(self.workspace_id)
+            validate_workspace_id(self.workspace_id)
 
 
 @dataclass(frozen=True)
 class Response:
-    """What came back.
+    """The server's answer to one request.
 
-    :param headers: their names in lower case.
-    :param body: already unpacked (gzip).
-    :param begun: the client's own monotonic clock when the first of it came.
+    :param headers: header values by lower-case name.
+    :param body: the body after decompression.
+    :param headers_at: when the headers arrived, by the client's monotonic clock.
     """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
-    begun: float = 0.0
+    headers_at: float = 0.0
 
 
 @dataclass(frozen=True)
 class Call(Generic[T]):
-    """A request and what turns the ``data`` and the rest of its envelope into the result.
+    """A request and the parser of its answer.
 
-    :param scan: a short cut from the bytes of a 200 to the result; None of it leaves the answer to `parse`.
+    :param parse: converts the envelope (``data``, ``meta``) to the result.
+    :param parse_bytes: converts the bytes of a 200 to the result, without decoding every row. If it returns None,
+        `parse` handles the answer.
     """
 
     request: Request
     parse: Callable[[Row], T]
-    scan: Callable[[bytes], T | None] | None = None
+    parse_bytes: Callable[[bytes], T | None] | None = None
 
 
 @dataclass(frozen=True)
 class Page:
     """One page of transactions.
 
-    :param cursor: where the next page, or after the last page the next incremental read, begins; None when the API
-        gave none.
+    :param cursor: where the next page starts, or after the last page the next incremental read. None if the API sent
+        no cursor.
+    :param has_more: None if the API did not say. Then more rows may follow the cursor.
     """
 
     rows: list[Row]
     cursor: str | None
-    has_more: bool
+    has_more: bool | None
+
+
+@dataclass(frozen=True)
+class RawPage:
+    """One page of transactions whose rows are not decoded.
+
+    :param raw: a JSON object for each row: UTF-8, no line breaks, every digit as sent.
+    :param cursor, has_more: as in `Page`.
+    :param ids: the id of each row, or None.
+    :param days: the ``date`` of each row as it was sent, or None.
+    """
+
+    raw: Sequence[bytes]
+    cursor: str | None
+    has_more: bool | None
+    ids: Sequence[str | None]
+    days: Sequence[str | None]
 
 
 @dataclass(frozen=True)
 class Reply(Generic[T]):
-    """The result of a call, and when it came.
+    """The result of a call and when it came.
 
-    :param value: what the call's parser made of the answer.
-    :param date: the server's clock (its ``Date`` header) in epoch seconds; None when it did not say.
-    :param received: the client's own monotonic clock when the answer was complete.
+    :param server_time: the server's ``Date`` header in epoch seconds, or None.
+    :param received_at: when the answer was complete, by the client's monotonic clock.
     """
 
     value: T
-    date: float | None
-    received: float
+    server_time: float | None
+    received_at: float

@@ -1,1 +1,1 @@
-"""Rows into files: layout, formats, manifest. Knows nothing of HTTP or of operators."""
+"""Writes rows to files: formats, storage, checkpoints, manifest. Uses neither HTTP nor Airflow."""

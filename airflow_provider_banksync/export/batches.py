@@ -1,178 +1,237 @@
-"""An incremental export: one batch after the other, each going on where the one before has ended.
+"""Incremental exports: one batch after the other, each continues where the one before ended.
 
-A batch's manifest is its commit: it holds the cursor of each account. So rows and cursors cannot part, whatever dies
-when; and without a manifest, what a batch has written does not count and is removed by the next.
+The manifest of a batch is its commit, and holds the cursor of each account. So rows and cursors are always committed
+together. Files that a batch wrote without a manifest do not count, and the next batch removes them.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_banksync.export import layout, manifest
-from airflow_provider_banksync.export.run import Run
-from airflow_provider_banksync.export.store import TEMPORARY, ExportError
+from airflow_provider_banksync.export import manifest as manifests
+from airflow_provider_banksync.export.absent import mark_if_gone
+from airflow_provider_banksync.export.checkpoints import CheckpointStore
+from airflow_provider_banksync.export.clean_up import (
+    concurrently,
+    refuse_lost_manifest,
+    remove_files,
+    uncommitted_parts,
+)
+from airflow_provider_banksync.export.intact import damaged_files
+from airflow_provider_banksync.export.job import ExportJob
+from airflow_provider_banksync.export.storage import layout
+from airflow_provider_banksync.export.storage.folder import ExportError
+from airflow_provider_banksync.export.workspace_exports import WorkspaceExports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from airflow_provider_banksync.export.manifest import Manifest, Owner, Receipt, Unavailable
-    from airflow_provider_banksync.export.store import Folder
+    from airflow_provider_banksync.export.checkpoints import Checkpoint, PartitionKey
+    from airflow_provider_banksync.export.manifest import Manifest
+    from airflow_provider_banksync.export.storage.folder import Folder
+    from airflow_provider_banksync.extract.partition import Partition, Unavailable
 
 
-def label_of(moment: str) -> str:
-    """Return the name of the folder of the batch of a moment; names sort as their moments do.
+class BatchExportJob(ExportJob):
+    """One batch. A further try adds the accounts that were unavailable, and changes no other.
 
-    :param moment: UTC, as ``20261121T060000Z``.
-    """
-    return f"{layout.BATCH}{moment}"
+    Another task of the same DAG run, with another selection, adds its own accounts. So does an older DAG run that comes
+    late and asks for more than this batch has. With ``full_refresh``, accounts that the batch has are read again, once.
 
-
-class BatchRun(Run):
-    """One batch. What is committed never changes; a further try adds those accounts that were unavailable.
-
-    Another task of the same DAG run, with another choice, adds the accounts of its own.
-
-    ``settings.label`` must be one of `label_of`.
+    ``settings.label`` must be a `layout.batch_label`.
     """
 
-    #: A later batch is committed already, which has the rows of this one; None where there is none.
-    superseded_by: dict[str, Any] | None = None
-    superseded_folder: Folder
-
-    def _locked_folder(self) -> Folder:
+    def _lock_folder(self) -> Folder:
         return self.base / layout.MANIFESTS
 
-    def _take_up(self) -> None:
-        self._cursors: dict[tuple[str, str, str], Receipt] = {}
-        self._forgetful = False
-        before = self._manifest(str(self.settings.label))
-        self._choices: list[str] = [] if before is None else before["choices"]
-        left = layout.PREVIOUS in self.control.names("") if before else bool(self.control.names(""))
-        self._interrupted = self._lock.taken_over or left
-        if before is not None and not before["unavailable"] and self.settings.choice in self._choices:
-            self.committed = before
-            self._tidy()
+    def _resume(self) -> None:
+        self._cursors: dict[PartitionKey, Checkpoint] = {}
+        current = self._read_state()
+        labels = self._labels()
+        later = self._find_later_batch(labels)
+        if self._has_asked(current) and (later or not current["unavailable"]):
+            # The later batch has read what was unavailable then.
+            self._mark_complete(current)
             return
-        self._read_receipts()
-        self._previous = manifest.receipts_of(before)
-        self._unavailable = manifest.unavailable_of(before)
-        self._look_around()
-        if self.superseded_by is not None and before is not None:
-            # What was unavailable then has come with a later batch.
-            self.committed = before
+        if later:
+            if not current:
+                self._remove_uncommitted(str(self.settings.label))
+            self._move_to(later)
+            current = self._read_state()
+            if self._has_asked(current):
+                self._mark_complete(current, "A later batch has the rows of this one.")
+                return
+        self._find_previous_batch(labels)
+        if self._manifest_before is None:
+            self._refuse_lost_manifest()
 
-    def _manifest(self, label: str) -> dict[str, Any] | None:
-        """Return the manifest of a batch; None where there is none, or none to go on from."""
-        found = self.base.read_json(f"{layout.MANIFESTS}/{label}/{layout.MANIFEST}")
-        if found is None or not manifest.is_whole(found) or not isinstance(found.get("choices"), list):
-            return None
-        self._refuse_strangers(found)
+    def _has_asked(self, manifest: dict[str, Any]) -> bool:
+        """Return whether a batch has everything that this task asks for."""
+        return self.settings.asked in manifest.get("selections", [])
+
+    def _find_later_batch(self, labels: list[str]) -> str | None:
+        """Return the newest batch, if it is later than this one. Remove later batches that were never committed."""
+        own = str(self.settings.label)
+        for label in reversed(labels):
+            if label <= own:
+                break
+            if self._read_manifest(label) is not None:
+                return label
+            self._remove_uncommitted(label)
+        return None
+
+    def _move_to(self, label: str) -> None:
+        """Add to another batch: it has the cursors from which this one would have to continue."""
+        header = {**self.settings.manifest_header, "batch": layout.batch_of(label)}
+        self.settings = replace(self.settings, label=label, manifest_header=header)
+        self._open_control()
+
+    def _read_manifest(self, label: str) -> dict[str, Any] | None:
+        """Return the manifest of a batch, or None if it was never committed."""
+        found = manifests.read_manifest(self.base, f"{layout.MANIFESTS}/{label}/{layout.MANIFEST}")
+        if found is not None:
+            self._refuse_other_workspace(found)
         return found
 
-    def _look_around(self) -> None:
-        """Find the batch to go on from, or one that has overtaken this one; remove what others left half done."""
-        ours = str(self.settings.label)
-        for label in reversed([label for label in layout.batches(self.base) if label != ours]):
-            found = self._manifest(label)
+    def _find_previous_batch(self, labels: list[str]) -> None:
+        """Find the batch to continue from. Remove uncommitted batches in between."""
+        own = str(self.settings.label)
+        damaged: set[PartitionKey] = set()
+        for label in reversed([label for label in labels if label < own]):
+            found = self._read_manifest(label)
             if found is None:
-                self._drop(label)
-            elif label > ours:
-                self.superseded_by, self.superseded_folder = found, self.base / f"{layout.MANIFESTS}/{label}"
-            else:
-                self._restore(label, found)
-                self._cursors = _cursors_of(found)
+                self._remove_uncommitted(label)
+                continue
+            cursors = manifests.read_cursors(found)
+            if damaged:
+                self._cursors |= {key: each for key, each in cursors.items() if key in damaged}
                 return
-        if self.superseded_by is None and not self.settings.alone:
-            self._refuse_single()
+            self._roll_back(label, found)
+            damaged = self._damaged(label, manifests.read_checkpoints(found))
+            self._cursors = {key: each for key, each in cursors.items() if key not in damaged}
+            if not damaged:
+                return
 
-    def _folders(self, label: str) -> list[str]:
-        """Return the folders in which a batch may have files."""
-        if self.settings.alone:
-            return [label]
-        return [f"{folder}/{label}" for folder in self._workspace_folders()]
+    def _damaged(self, label: str, checkpoints: list[Checkpoint]) -> set[PartitionKey]:
+        """Return the accounts of a batch whose files are not as its manifest says."""
+        damaged = damaged_files(self.base, checkpoints)
+        self.warnings += [
+            f"{path} is missing, or has another size than the manifest of {label} says. Its account is read again from "
+            "where that batch began."
+            for path in damaged
+        ]
+        return set(damaged.values())
 
-    def _workspace_folders(self) -> list[str]:
-        return [name for name in self.base.names("") if name.startswith(layout.workspace_folder(""))]
+    def _labels(self) -> list[str]:
+        """Return the labels of all batches, the oldest first. This includes batches that only have parts."""
+        folders = sorted([""] if self.settings.single_workspace else self._workspace_folders())
+        found = dict(zip(folders, concurrently(self.base.names, folders), strict=True))
+        if not self.settings.single_workspace:
+            self._refuse_workspace_batches(folder for folder in folders if layout.MANIFESTS in found[folder])
+        with_parts = {name for names in found.values() for name in names if layout.is_batch(name)}
+        return sorted(with_parts.union(layout.batches(self.base)))
 
-    def _drop(self, label: str) -> None:
-        """Remove what a batch has written that was never committed: this one reads it again."""
-        for folder in self._folders(label):
-            self.base.remove_all(folder)
-        self.base.remove_all(f"{layout.MANIFESTS}/{label}")
+    def _store_of(self, label: str) -> CheckpointStore:
+        return CheckpointStore(self.base / f"{layout.MANIFESTS}/{label}", self.base)
 
-    def _restore(self, label: str, found: dict[str, Any]) -> None:
-        """Remove what a further try has added to a committed batch before it was killed: this one reads it again."""
-        control = self.base / f"{layout.MANIFESTS}/{label}"
-        if control.read(layout.PREVIOUS) is None:
-            return
-        self._keep_only(label, manifest.paths_of(found))
-        control.remove_all(layout.PROGRESS)
-        control.remove(layout.PREVIOUS)
+    def _remove_uncommitted(self, label: str) -> None:
+        """Remove a batch that was never committed. This batch reads its rows again."""
+        store, control = self._store_of(label), self.base / f"{layout.MANIFESTS}/{label}"
+        tokens = {each.token for each in store.records()}
+        folders = self._folders(label)
+        refuse_lost_manifest(self.base, control, folders, tokens)
+        remove_files(self.base, uncommitted_parts(self.base, folders, tokens))
+        store.remove(tokens)
+        store.remove_all()
+        for folder in (*folders, f"{layout.MANIFESTS}/{label}"):
+            if not self.base.names(folder):
+                self.base.remove_all(folder)
 
-    def _keep_only(self, label: str, paths: set[str]) -> None:
-        """Remove those files of a batch that are not listed."""
-        for folder in self._folders(label):
-            for name in self.base.names(folder):
-                if name.startswith(("part-", TEMPORARY)) and f"{folder}/{name}" not in paths:
-                    self.base.remove(f"{folder}/{name}")
+    def _roll_back(self, label: str, manifest: dict[str, Any]) -> None:
+        """Remove what a killed try has added to a committed batch. This batch reads it again."""
+        store = self._store_of(label)
+        tokens = {each.token for each in store.records()}
+        if tokens:
+            listed = manifests.read_paths(manifest)
+            remove_files(self.base, uncommitted_parts(self.base, self._folders(label), tokens, listed))
+            store.remove(tokens)
+            store.remove_all()
 
-    def _sweep_parts(self, paths: set[str]) -> None:
-        # Also what another task has left, whose accounts are not chosen here.
-        self._keep_only(str(self.settings.label), paths)
-
-    def _refuse_single(self) -> None:
-        """See that the family's first batch does not bring again what batches of single workspaces have."""
-        for folder in self._workspace_folders():
+    def _refuse_workspace_batches(self, folders: Iterable[str]) -> None:
+        """Refuse a batch of a family if a workspace has batches of its own: rows would come twice."""
+        for folder in folders:
             if layout.batches(self.base / folder):
                 raise ExportError(
-                    f"destination {self.base / folder} holds batches of this workspace alone, whose rows would come "
-                    "again: give another destination, or scope='self'.",
+                    f"destination {self.base / folder} holds batches of this workspace alone. A batch of the family "
+                    "would export their rows again. Use another destination, or scope='self'.",
                     permanent=True,
                 )
 
     def plan(
         self,
-        owners: Iterable[Owner],
-        covers: Callable[[Owner], bool] = lambda _: True,
+        partitions: Iterable[Partition],
+        includes: Callable[[Partition], bool] = lambda _: True,
         unlisted: Iterable[Unavailable] = (),
+        rows: int | None = None,
     ) -> None:
-        """See `Run.plan`; what is committed of this batch stays, whoever is chosen."""
-        super().plan(owners, covers, unlisted)
-        self.receipts.update({receipt.owner.key: receipt for receipt in self._previous})
-        if self._forgetful:
-            wanted = {owner.key for owner in self._owners}
-            self._cursors = {
-                key: receipt
-                for key, receipt in self._cursors.items()
-                if key not in wanted and not covers(receipt.owner)
-            }
+        """See `ExportJob.plan`. The committed files of this batch stay, with any selection."""
+        super().plan(partitions, includes, unlisted, rows)
+        planned = self._planned_keys()
+        if self.settings.resets_cursors:
 
-    def _take_over(self) -> None:
-        """A family's batches do not go on from those of single workspaces: `_refuse_single` sees to that."""
+            def is_reset(checkpoint: Checkpoint) -> bool:
+                return checkpoint.partition.key in planned or includes(checkpoint.partition)
 
-    def _open_up(self) -> None:
-        """Nothing that a manifest lists changes, so it stays; but from now on there is something to drop."""
-        self.control.write_json(layout.PREVIOUS, {"by": self._stamp}, self.check)
+            self._cursors = {key: each for key, each in self._cursors.items() if not is_reset(each)}
+            if not self._has_asked(self._manifest_before or {}):
+                # What stays because it is unavailable now has no cursor, so a later batch reads it from its beginning.
+                self._previous = [
+                    replace(each, cursor=None) if is_reset(each) else each for each in self._previous
+                ]
+        own = [each for each in self._previous if each.partition.key in planned]
+        damaged = self._damaged(str(self.settings.label), own)
+        for checkpoint in self._previous:
+            if checkpoint.cursor is not None and checkpoint.partition.key not in damaged:
+                self.checkpoints[checkpoint.partition.key] = checkpoint
 
-    def forget(self) -> None:
-        """Have each chosen account read from its beginning; one that is unavailable now, when it is there again."""
-        self._forgetful = True
+    def _last_export(self) -> Iterable[Checkpoint]:
+        return self._cursors.values()
 
-    def cursor(self, owner: Owner) -> str | None:
-        """Return where to go on; None where the account was never read."""
-        receipt = self._cursors.get(owner.key)
-        return None if receipt is None else receipt.cursor
+    def _read_workspace_exports(self) -> WorkspaceExports:
+        """Read none: `_refuse_workspace_batches` refuses them."""
+        return WorkspaceExports()
 
-    def _extend(self, made: Manifest) -> None:
-        made.choices = sorted({*self._choices, self.settings.choice})
-        read = {receipt.owner.key for receipt in made.receipts}
-        made.carried = [receipt for key, receipt in self._cursors.items() if key not in read]
+    def find_linked_again(self, partitions: Iterable[Partition]) -> list[tuple[Partition, Partition]]:
+        """Return each new account that seems to be a known one under another id, and the known one.
 
+        Call it before `plan`.
 
-def _cursors_of(dumped: dict[str, Any]) -> dict[tuple[str, str, str], Receipt]:
-    carried: Iterable[Receipt] = manifest.receipts_of({"accounts": dumped.get("carried", [])})
-    return {
-        receipt.owner.key: receipt
-        for receipt in (*carried, *manifest.receipts_of(dumped))
-        if receipt.cursor is not None
-    }
+        :param partitions: the accounts to read.
+        """
+        known: dict[tuple[str, str], Partition] = {}
+        for each in (*(checkpoint.partition for checkpoint in self._cursors.values()), *partitions):
+            if each.identity is not None:
+                known.setdefault((each.workspace_id, each.identity), each)
+        return [
+            (new, known[new.workspace_id, new.identity])
+            for new in partitions
+            if new.identity is not None
+            and new.key not in self._cursors
+            and known[new.workspace_id, new.identity].key != new.key
+        ]
+
+    def cursor_of(self, partition: Partition) -> str | None:
+        """Return where the read of an account continues; None for its beginning."""
+        checkpoint = self._cursors.get(partition.key)
+        return None if checkpoint is None else checkpoint.cursor
+
+    def _extend(self, manifest: Manifest) -> None:
+        super()._extend(manifest)
+        read = {checkpoint.partition.key for checkpoint in manifest.checkpoints}
+        missing = {each.partition.key for each in manifest.unavailable}
+        manifest.carried_cursors = [
+            mark_if_gone(each, missing, manifest.generated_at) if self._includes(each.partition) else each
+            for key, each in self._cursors.items()
+            if key not in read
+        ]

@@ -1,248 +1,265 @@
-"""What an export consists of: the manifest, and the receipts from which it is made."""
+"""The manifest: what an export consists of."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
+import json
+from collections import Counter
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_banksync.export import layout
+from airflow_provider_banksync.export.checkpoints import Checkpoint, DataFile, PartitionKey
+from airflow_provider_banksync.export.storage import layout
+from airflow_provider_banksync.export.storage.folder import ExportError, storage_errors
+from airflow_provider_banksync.extract.partition import Partition, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-FORMAT_VERSION = 2
+    from airflow_provider_banksync.export.storage.folder import Folder
 
-
-@dataclass(frozen=True)
-class Owner:
-    """Whose rows: a workspace (and the portal's name, where it is one); for account data, the bank and the account."""
-
-    workspace_id: str
-    portal: str | None = None
-    bank_id: str | None = None
-    bank: str | None = None
-    account_id: str | None = None
-    account: str | None = None
-
-    @property
-    def key(self) -> tuple[str, str, str]:
-        """What tells it from all others."""
-        return self.workspace_id, self.bank_id or "", self.account_id or ""
-
-    def __str__(self) -> str:
-        client = "own workspace" if self.portal is None else self.portal
-        names = [f"client {client!r}" if self.portal is not None else client]
-        if self.bank_id is not None:
-            names.append(f"bank {self.bank or self.bank_id!r}")
-        if self.account_id is not None:
-            names.append(f"account {self.account or self.account_id!r} ({self.account_id})")
-        return ", ".join(names)
-
-    def described(self) -> dict[str, Any]:
-        """Return its fields for a manifest; a listing's owner has no bank."""
-        named = asdict(self)
-        return (
-            named if self.bank_id is not None else {name: named[name] for name in ("workspace_id", "portal")}
-        )
-
-
-@dataclass(frozen=True)
-class File:
-    """One file; `path` is relative to the folder of the export."""
-
-    path: str
-    rows: int
-    bytes: int
-    sha256: str
-
-
-@dataclass(frozen=True)
-class Receipt:
-    """One owner's data is complete.
-
-    :param cursor: where an incremental read of the account goes on.
-    :param read_at: when it was read, ISO 8601.
-    """
-
-    owner: Owner
-    files: tuple[File, ...]
-    read_at: str
-    cursor: str | None = None
-
-    @property
-    def rows(self) -> int:
-        """How many rows the files have together."""
-        return sum(file.rows for file in self.files)
-
-    def dump(self) -> dict[str, Any]:
-        """Return it as JSON values."""
-        return {
-            "owner": asdict(self.owner),
-            "files": [asdict(file) for file in self.files],
-            "read_at": self.read_at,
-            "cursor": self.cursor,
-        }
-
-    @classmethod
-    def load(cls, value: dict[str, Any]) -> Receipt:
-        """Read what `dump` gave.
-
-        :raises KeyError, TypeError: it is something else.
-        """
-        return cls(
-            Owner(**value["owner"]),
-            tuple(File(**file) for file in value["files"]),
-            value["read_at"],
-            value["cursor"],
-        )
-
-
-@dataclass(frozen=True)
-class Unavailable:
-    """An account, or all of a bank, whose data could not be had.
-
-    :param reason: ``sign_in`` (the bank wants its owner to sign in again), ``not_found``, ``forbidden``, ``refused``
-        (the API takes the request for wrong), ``failed`` (another try may cure it).
-    """
-
-    owner: Owner
-    reason: str
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.owner}: {self.message}"
+FORMAT_VERSION = 3
+#: What is counted for each account, if it is not 0, and for all accounts together: rows that came twice, rows outside
+#: of the requested days, and accounts that do not support the resource.
+SPECIAL = ("duplicates", "outside_window", "not_supported")
+_DAMAGED = (KeyError, TypeError, ValueError, AttributeError)
 
 
 @dataclass
 class Manifest:
-    """The list of all that an export consists of.
+    """The list of everything that an export consists of.
 
-    :param head: resource, scope, window, format.
-    :param receipts: what is complete.
-    :param kept: of those, what an earlier run has read and this one could not.
-    :param carried: cursors of accounts that were not read this time, from the batch before.
-    :param choices: of a batch, whose data it has: `Settings.choice` of each task that has added to it.
+    :param header: resource, scope, window and format.
+    :param carried_over: partitions in `checkpoints` that an earlier run has read, and this one could not.
+    :param carried_cursors: of a batch: the cursors of accounts that it did not read.
+    :param selections: the account selection of each task that has added to the export.
     """
 
-    head: dict[str, Any]
-    receipts: list[Receipt]
+    header: dict[str, Any]
+    checkpoints: list[Checkpoint]
     unavailable: list[Unavailable]
     generated_at: str
-    kept: set[tuple[str, str, str]] = field(default_factory=set)
-    carried: list[Receipt] = field(default_factory=list)
-    choices: list[str] = field(default_factory=list)
+    carried_over: set[PartitionKey] = field(default_factory=set)
+    carried_cursors: list[Checkpoint] = field(default_factory=list)
+    selections: list[str] = field(default_factory=list)
 
     @property
-    def files(self) -> list[File]:
-        """All files."""
-        return [file for receipt in self.receipts for file in receipt.files]
+    def paths(self) -> set[str]:
+        """The paths of all parts."""
+        return {file.path for checkpoint in self.checkpoints for file in checkpoint.files}
 
-    @property
-    def rows(self) -> int:
-        """How many rows the files have."""
-        return sum(receipt.rows for receipt in self.receipts)
+    def to_json(self, base: str) -> dict[str, Any]:
+        """Return the manifest as JSON values.
 
-    def dump(self, base: str) -> dict[str, Any]:
-        """Return it as JSON values.
-
-        :param base: the way from the manifest's folder to the one that the files' paths are relative to.
+        :param base: from the manifest's folder to the folder that paths are relative to.
         """
-        receipts = sorted(self.receipts, key=lambda receipt: receipt.owner.key)
-        dumped = {
+        checkpoints = _sorted(self.checkpoints)
+        manifest = {
             "format_version": FORMAT_VERSION,
-            **self.head,
+            **self.header,
             "generated_at": self.generated_at,
-            "rows": self.rows,
+            "rows": sum(checkpoint.rows for checkpoint in checkpoints),
+            "unfit": count_unfit(checkpoints),
+            **count_special(checkpoints),
             "base": base,
             "files": [
-                {**asdict(file), **receipt.owner.described()}
-                for receipt in receipts
-                for file in receipt.files
+                {**_file(file), **checkpoint.partition.to_json(), **_gone(checkpoint)}
+                for checkpoint in checkpoints
+                for file in checkpoint.files
             ],
         }
-        accounts = [receipt for receipt in receipts if receipt.owner.account_id is not None]
+        accounts = [each for each in checkpoints if each.partition.account_id is not None]
         if accounts:
-            dumped["accounts"] = [self._account(receipt) for receipt in accounts]
-        if self.choices:
-            dumped["choices"] = self.choices
-        if self.carried:
-            dumped["carried"] = [
-                {**receipt.owner.described(), "read_at": receipt.read_at, "cursor": receipt.cursor}
-                for receipt in sorted(self.carried, key=lambda receipt: receipt.owner.key)
+            manifest["accounts"] = [self._account(checkpoint) for checkpoint in accounts]
+        if self.selections:
+            manifest["selections"] = self.selections
+        if self.carried_cursors:
+            manifest["carried_cursors"] = [
+                {**_identified(each), "read_at": each.read_at, "cursor": each.cursor, **_gone(each)}
+                for each in _sorted(self.carried_cursors)
             ]
-        missing = sorted(self.unavailable, key=lambda each: each.owner.key)
-        dumped["unavailable"] = [
-            {**each.owner.described(), "reason": each.reason, "message": each.message} for each in missing
-        ]
-        return dumped
+        manifest["unavailable"] = [each.to_json() for each in _sorted(self.unavailable)]
+        return manifest
 
-    def _account(self, receipt: Receipt) -> dict[str, Any]:
-        account = {**receipt.owner.described(), "rows": receipt.rows, "read_at": receipt.read_at}
-        if receipt.cursor is not None:
-            account["cursor"] = receipt.cursor
-        if receipt.owner.key in self.kept:
-            account["kept"] = True
-        return account
+    def _account(self, checkpoint: Checkpoint) -> dict[str, Any]:
+        account = {**_identified(checkpoint), "rows": checkpoint.rows, "read_at": checkpoint.read_at}
+        if checkpoint.cursor is not None:
+            account["cursor"] = checkpoint.cursor
+        if checkpoint.partition.key in self.carried_over:
+            account["carried_over"] = True
+        return account | _gone(checkpoint) | checkpoint.counts
 
 
-def receipts_of(dumped: dict[str, Any] | None) -> list[Receipt]:
-    """Return the receipts that a manifest stands for; a damaged one has none, and none leads out of the folder."""
+def _identified(checkpoint: Checkpoint) -> dict[str, Any]:
+    partition = checkpoint.partition
+    identity = {} if partition.identity is None else {"identity": partition.identity}
+    return partition.to_json() | identity
+
+
+def _gone(checkpoint: Checkpoint) -> dict[str, str]:
+    return {} if checkpoint.gone is None else {"gone": checkpoint.gone}
+
+
+def count_unfit(checkpoints: Iterable[Checkpoint]) -> dict[str, int]:
+    """Return how many values of each column do not fit it, and are in the column `extra`."""
+    counts = Counter[str]()
+    for checkpoint in checkpoints:
+        for file in checkpoint.files:
+            counts.update(file.unfit)
+    return dict(sorted(counts.items()))
+
+
+def count_special(checkpoints: Iterable[Checkpoint]) -> dict[str, int]:
+    """Return how many rows came twice, and so on, for all accounts."""
+    counts = Counter(dict.fromkeys(SPECIAL, 0))
+    for checkpoint in checkpoints:
+        counts.update(checkpoint.counts)
+    return dict(counts)
+
+
+def _file(file: DataFile) -> dict[str, Any]:
+    return {name: value for name, value in asdict(file).items() if name != "unfit" or value}
+
+
+def _sorted(entries: Iterable[Any]) -> list[Any]:
+    return sorted(entries, key=lambda entry: entry.partition.key)
+
+
+def read_manifest(folder: Folder, path: str) -> dict[str, Any] | None:
+    """Return the manifest in a file, or None if there is no such file.
+
+    Only a manifest tells which files are committed. If it cannot be understood, nothing may be removed or replaced.
+
+    :raises ExportError: if this version cannot continue from it.
+    """
+    body = folder.read(path)
+    return None if body is None else parse_manifest(body, f"{folder}/{path}")
+
+
+def parse_manifest(body: bytes, path: str) -> dict[str, Any]:
+    """Return the manifest in the content of a file.
+
+    :raises ExportError: if this version cannot continue from it.
+    """
     try:
-        return _receipts_of(dumped or {})
+        manifest = json.loads(body)
+        version = manifest["format_version"]
     except _DAMAGED:
-        return []
+        version = None
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise ExportError(
+            f"destination {path} has format_version {version}, and this version of the package reads "
+            f"{FORMAT_VERSION}. Nothing was changed. Upgrade airflow-provider-banksync, or use another "
+            "destination.",
+            permanent=True,
+        )
+    if version != FORMAT_VERSION or not _is_complete(manifest):
+        raise ExportError(
+            f"destination {path} is not a manifest of this package, or it is damaged. Nothing was changed. "
+            "Restore the file, for example from a backup. To export everything again, use another destination.",
+            permanent=True,
+        )
+    return dict(manifest)
 
 
-def unavailable_of(dumped: dict[str, Any] | None) -> list[Unavailable]:
-    """Return whom a manifest names as unavailable; a damaged one names nobody."""
+def refuse_mixed_destination(base: Folder, family: Folder, label: str | None, workspace_id: str) -> None:
+    """Refuse to export one workspace over files that the manifest of a family lists.
+
+    :param base: the folder of the workspace.
+    :param family: the folder of the resource, where an export of the family has its manifest.
+    :param label: name of the folder of the window or batch; None if there is neither.
+    :raises ExportError: if it would, or if the folder belongs to another workspace.
+    """
+    prefix = "" if label is None else f"{layout.MANIFESTS}/{label}/"
+    with storage_errors(base, "read"):
+        names = (layout.MANIFEST, layout.LOCK)
+        has_export = any(family.read(f"{prefix}{name}") is not None for name in names)
+        if (
+            has_export
+            or family.names(f"{prefix}{layout.PROGRESS}")
+            or (layout.is_batch(label) and layout.batches(family))
+        ):
+            raise ExportError(
+                f"destination {family} holds an export of the family. Use another destination, or scope='family'.",
+                permanent=True,
+            )
+        found = read_checkpoints(read_manifest(base, f"{prefix}{layout.MANIFEST}"))
+        if {checkpoint.partition.workspace_id for checkpoint in found} - {workspace_id}:
+            raise ExportError(
+                f"destination {base} is the folder of another workspace. Its id differs in upper and lower case only, "
+                "which this file system ignores. Use another destination.",
+                permanent=True,
+            )
+
+
+def read_checkpoints(manifest: dict[str, Any] | None) -> list[Checkpoint]:
+    """Return what a manifest lists as checkpoints."""
+    manifest = manifest or {}
+    found: dict[PartitionKey, Checkpoint] = {}
+    for entry in manifest.get("accounts", []):
+        partition = _partition(entry)
+        found[partition.key] = Checkpoint(
+            partition,
+            (),
+            entry["read_at"],
+            entry.get("cursor"),
+            entry.get("gone"),
+            {name: entry[name] for name in SPECIAL if name in entry},
+        )
+    for entry in manifest.get("files", []):
+        partition, file = _partition(entry), DataFile(**_known_fields(entry, DataFile))
+        if not layout.is_part_path(file.path):
+            raise ValueError(file.path)
+        known = found.get(partition.key) or Checkpoint(
+            partition, (), str(manifest.get("generated_at")), gone=entry.get("gone")
+        )
+        found[partition.key] = replace(known, files=(*known.files, file))
+    return list(found.values())
+
+
+def read_unavailable(manifest: dict[str, Any] | None) -> list[Unavailable]:
+    """Return what a manifest lists as unavailable."""
+    return [
+        Unavailable(_partition(entry), entry["reason"], entry["message"])
+        for entry in (manifest or {}).get("unavailable", [])
+    ]
+
+
+def read_cursors(manifest: dict[str, Any]) -> dict[PartitionKey, Checkpoint]:
+    """Return the accounts that have a cursor in the manifest of a batch, read by it or carried."""
+    carried = read_checkpoints({"accounts": manifest.get("carried_cursors", [])})
+    return {
+        checkpoint.partition.key: checkpoint
+        for checkpoint in (*carried, *read_checkpoints(manifest))
+        if checkpoint.cursor is not None
+    }
+
+
+def read_gone(manifest: dict[str, Any]) -> list[Checkpoint]:
+    """Return the accounts and workspaces that no listing has any more, but whose data the export keeps."""
+    found = {**read_cursors(manifest), **{each.partition.key: each for each in read_checkpoints(manifest)}}
+    return [checkpoint for checkpoint in found.values() if checkpoint.gone is not None]
+
+
+def read_paths(manifest: dict[str, Any] | None) -> set[str]:
+    """Return the parts that a manifest lists."""
+    return {file.path for checkpoint in read_checkpoints(manifest) for file in checkpoint.files}
+
+
+def _is_complete(manifest: dict[str, Any]) -> bool:
+    """Return whether a manifest has all fields of this format."""
     try:
-        return _unavailable_of(dumped or {})
-    except _DAMAGED:
-        return []
-
-
-def is_whole(dumped: dict[str, Any]) -> bool:
-    """Tell whether a manifest says all that one of ours says: then an export can go on from it."""
-    try:
-        _receipts_of(dumped)
-        _receipts_of({"accounts": dumped.get("carried", [])})
-        _unavailable_of(dumped)
-        return isinstance(dumped["rows"], int) and isinstance(dumped["files"], list)
+        read_cursors(manifest)
+        read_unavailable(manifest)
+        count_unfit(read_checkpoints(manifest))
+        lists = (manifest["files"], manifest.get("selections", []), manifest.get("ended_tries", []))
+        return isinstance(manifest["rows"], int) and all(isinstance(each, list) for each in lists)
     except _DAMAGED:
         return False
 
 
-_DAMAGED = (KeyError, TypeError, ValueError, AttributeError)
+def _partition(entry: dict[str, Any]) -> Partition:
+    return Partition(**_known_fields(entry, Partition))
 
 
-def _receipts_of(dumped: dict[str, Any]) -> list[Receipt]:
-    found: dict[tuple[str, str, str], Receipt] = {}
-    for entry in dumped.get("accounts", []):
-        owner = Owner(**_only(entry, Owner))
-        found[owner.key] = Receipt(owner, (), entry["read_at"], entry.get("cursor"))
-    for entry in dumped.get("files", []):
-        owner, file = Owner(**_only(entry, Owner)), File(**_only(entry, File))
-        if not layout.is_part(file.path):
-            raise ValueError(file.path)
-        so_far = found.get(owner.key) or Receipt(owner, (), str(dumped.get("generated_at")))
-        found[owner.key] = Receipt(so_far.owner, (*so_far.files, file), so_far.read_at, so_far.cursor)
-    return list(found.values())
-
-
-def _unavailable_of(dumped: dict[str, Any]) -> list[Unavailable]:
-    return [
-        Unavailable(Owner(**_only(entry, Owner)), entry["reason"], entry["message"])
-        for entry in dumped.get("unavailable", [])
-    ]
-
-
-def paths_of(dumped: dict[str, Any] | None) -> set[str]:
-    """Return the files that a manifest lists; a damaged one lists what can be read of it."""
-    files = (dumped or {}).get("files")
-    listed: Iterable[Any] = files if isinstance(files, list) else []
-    paths = (entry.get("path") for entry in listed if isinstance(entry, dict))
-    return {path for path in paths if isinstance(path, str) and layout.is_part(path)}
-
-
-def _only(entry: dict[str, Any], kind: type[Owner | File]) -> dict[str, Any]:
-    return {each.name: entry[each.name] for each in fields(kind) if each.name in entry}
+def _known_fields(entry: dict[str, Any], record: type[Partition | DataFile]) -> dict[str, Any]:
+    return {each.name: entry[each.name] for each in fields(record) if each.name in entry}

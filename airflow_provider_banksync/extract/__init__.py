@@ -1,1 +1,1 @@
-"""What an export reads: whose data, from which endpoints, and what an error of one account means for all."""
+"""Reads listings and the data of many accounts. Yields rows. Uses neither files nor Airflow."""

@@ -1,27 +1,31 @@
-"""The hook's methods for banks, accounts, and what the accounts hold."""
+"""The hook's methods for banks, accounts and their data."""
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING
 
-from airflow_provider_banksync.api import conversations, endpoints
+from airflow_provider_banksync.api import endpoints
+from airflow_provider_banksync.api.ownership import check_row_owner
+from airflow_provider_banksync.api.page_check import Progress, day_of, id_of, is_outside, without_rows_of
+from airflow_provider_banksync.api.validation import validate_days
 from airflow_provider_banksync.exceptions import BankSyncConfigError
-from airflow_provider_banksync.hooks.base import ApiMethods
+from airflow_provider_banksync.hooks.workspaces import HookMethods
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from airflow_provider_banksync.api.messages import Row
+    from airflow_provider_banksync.api.messages import Call, Page, Row
 
 
-class BankMethods(ApiMethods):
+class BankMethods(HookMethods):
     """Banks, accounts, balances, transactions, trades, holdings, loans."""
 
     def list_banks(self, scope: str = "self", *, workspace_id: str | None = None) -> list[Row]:
         """Return the bank connections.
 
-        :param scope: ``self``: of this workspace. ``family``: of this one and all its portals; each row then has
-            ``workspaceId`` and ``portal`` (None for the parent's own).
+        :param scope: ``self`` for this workspace. ``family`` for this one and all its portals: each row then has
+            ``workspaceId`` and ``portal`` (None for the parent's own rows).
         """
         return self._send(endpoints.list_banks(scope, workspace_id=workspace_id))
 
@@ -38,8 +42,8 @@ class BankMethods(ApiMethods):
         return self._send(endpoints.get_account(bank_id, account_id, workspace_id=workspace_id))
 
     def delete_bank(self, bank_id: str, *, workspace_id: str | None = None) -> None:
-        """Delete a bank connection. Its accounts and their data go with it."""
-        self._run(conversations.delete(endpoints.delete_bank(bank_id, workspace_id=workspace_id)))
+        """Delete a bank connection with its accounts and their data."""
+        self._delete(endpoints.delete_bank(bank_id, workspace_id=workspace_id))
 
     def create_bank_link(
         self,
@@ -50,17 +54,17 @@ class BankMethods(ApiMethods):
         redirect_uri: str | None = None,
         workspace_id: str | None = None,
     ) -> Row:
-        """Ask for a hosted page where a person connects a bank, or signs in again.
+        """Create a link to a hosted page where a person connects a bank or signs in again.
 
-        :param source: aggregator: ``plaid`` or ``basiq``.
-        :param institution_id: the bank, where it is known.
-        :param country_codes: countries to offer banks of, two letters each.
-        :param redirect_uri: where the person is sent afterwards.
+        :param source: the aggregator: ``plaid`` or ``basiq``.
+        :param institution_id: the bank, if you know it.
+        :param country_codes: two-letter codes of the countries whose banks the page offers.
+        :param redirect_uri: where the page sends the person afterwards.
         :return: ``linkToken``, ``authUrl`` (send it to the client), ``expiresAt`` (about four hours), ``provider``,
             ``instructions``.
         """
         if not isinstance(source, str) or not source:
-            raise BankSyncConfigError(f"source must be an aggregator, plaid or basiq, not {source!r}.")
+            raise BankSyncConfigError(f"source must be plaid or basiq, not {source!r}.")
         body = {
             "source": source,
             "institutionId": institution_id,
@@ -71,12 +75,12 @@ class BankMethods(ApiMethods):
         return self._send(endpoints.create_bank_link(given, workspace_id=workspace_id))
 
     def get_balance(self, bank_id: str, account_id: str, *, workspace_id: str | None = None) -> Row:
-        """Return the account's balance, asked from the bank at this moment.
+        """Return the account's balance, which BankSync requests from the bank now.
 
-        Its fields differ: documented are ``accountId``, ``current``, ``available``, ``currency``, ``asOf``; seen have
-        been ``amount`` and ``availableBalance``.
+        Documented fields are ``accountId``, ``current``, ``available``, ``currency`` and ``asOf``. Some banks have
+        ``amount`` and ``availableBalance``.
 
-        :raises BankSyncReauthRequiredError: the bank wants its owner to sign in again.
+        :raises BankSyncReauthRequiredError: the client must sign in to the bank again.
         """
         return self._send(endpoints.get_balance(bank_id, account_id, workspace_id=workspace_id))
 
@@ -87,7 +91,7 @@ class BankMethods(ApiMethods):
     def get_loan(self, bank_id: str, account_id: str, *, workspace_id: str | None = None) -> Row:
         """Return the account's loan.
 
-        :raises BankSyncNotFoundError: the account carries none.
+        :raises BankSyncNotFoundError: the account has no loan.
         """
         return self._send(endpoints.get_loan(bank_id, account_id, workspace_id=workspace_id))
 
@@ -100,7 +104,7 @@ class BankMethods(ApiMethods):
         *,
         workspace_id: str | None = None,
     ) -> list[Row]:
-        """Return the trades of an investment account, ``YYYY-MM-DD`` inclusive; without dates, of the last 90 days."""
+        """Return the trades of an investment account, both days inclusive. Without dates: of the last 90 days."""
         return self._send(
             endpoints.list_trades(bank_id, account_id, from_date, to_date, workspace_id=workspace_id)
         )
@@ -115,26 +119,41 @@ class BankMethods(ApiMethods):
         *,
         workspace_id: str | None = None,
     ) -> Iterator[tuple[list[Row], str | None]]:
-        """Yield transactions page by page, holding one page in memory.
+        """Yield transactions page by page. Only two pages are in memory.
+
+        Rows that the page before had, unchanged, are left out. If the API sends a later version of a row, that is
+        yielded too: the last version of an ``id`` is right. `list_transactions` returns only the last one. Rows
+        outside of the days are left out.
 
         :param from_date: first day, ``YYYY-MM-DD``.
         :param to_date: last day, inclusive.
-        :param cursor: go on from here instead, without dates: the last cursor of an earlier read gives what is new.
-        :return: pairs of rows and the cursor after them; keep the last cursor to read on another day.
-        :raises BankSyncResponseError: the API says that there are more pages but gives no way to them: what was
-            yielded so far is not complete.
+        :param cursor: continue from here, without dates. The last cursor of an earlier read returns what is new.
+        :return: pairs of rows and the cursor after them.
+        :raises BankSyncResponseError: a row belongs to another account; or the API announces more pages but gives no
+            cursor, or sends nothing new. The rows so far are not complete.
         """
-        call = endpoints.list_transactions(
+        call: Call[Page] | None = endpoints.list_transactions(
             bank_id, account_id, from_date, to_date, cursor, workspace_id=workspace_id
         )
         seen: set[int] = set()
-        while True:
-            page = self._send(call)
-            yield page.rows, page.cursor
-            following = endpoints.next_page(page, call, seen)
-            if following is None:
-                return
-            call = following
+        days = validate_days(from_date, to_date)
+        before: list[Row] = []
+        with closing(Progress()) as progress:
+            while call is not None:
+                page = self._send(call)
+                check_row_owner(page.rows, {"bankId": bank_id, "accountId": account_id})
+                rows, before = without_rows_of(before, page.rows), page.rows
+                hashes = {hash(one) for row in rows if (one := id_of(row)) is not None}
+                is_new = progress.add(
+                    hashes,
+                    progress.seen.known(hashes),
+                    has_others=any(id_of(row) is None for row in rows),
+                    has_more=page.has_more,
+                )
+                yield [row for row in rows if not is_outside(day_of(row), days)], page.cursor
+                # If the API does not say whether more follows, a page without a new row is the last.
+                is_last = page.has_more is None and not is_new
+                call = None if is_last else endpoints.next_page(page, call, seen)
 
     def list_transactions(
         self,
@@ -146,8 +165,10 @@ class BankMethods(ApiMethods):
         *,
         workspace_id: str | None = None,
     ) -> list[Row]:
-        """Return all transactions of the window, whatever the number of pages; arguments as `iter_transactions`."""
+        """Return all transactions of all pages, each ``id`` once. The arguments are those of `iter_transactions`."""
         pages = self.iter_transactions(
             bank_id, account_id, from_date, to_date, cursor, workspace_id=workspace_id
         )
-        return [row for rows, _ in pages for row in rows]
+        found = [row for rows, _ in pages for row in rows]
+        last = {one: place for place, row in enumerate(found) if (one := id_of(row)) is not None}
+        return [row for place, row in enumerate(found) if last.get(id_of(row) or "", place) == place]

@@ -1,49 +1,46 @@
-"""BankSyncHook: an Airflow connection becomes a client of the BankSync API."""
+"""BankSyncHook: a client of the BankSync API with the credentials of an Airflow connection."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 
 from airflow_provider_banksync.api import endpoints
-from airflow_provider_banksync.api.checks import check_workspace_id
 from airflow_provider_banksync.api.config import ClientConfig
+from airflow_provider_banksync.api.validation import validate_workspace_id
 from airflow_provider_banksync.compat import amask_secret, mask_secret
 from airflow_provider_banksync.exceptions import BankSyncConfigError, BankSyncError, BankSyncPermissionError
 from airflow_provider_banksync.hooks.banks import BankMethods
 from airflow_provider_banksync.hooks.feeds import FeedMethods
+from airflow_provider_banksync.hooks.key_renewal import KeyRenewal
 from airflow_provider_banksync.hooks.workspaces import WorkspaceMethods
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Connection
 
-    from airflow_provider_banksync.api.aio import AsyncClient
-    from airflow_provider_banksync.api.client import Client
-    from airflow_provider_banksync.api.conversations import Conversation
-    from airflow_provider_banksync.api.messages import Call, Row
+    from airflow_provider_banksync.api.http.async_client import AsyncClient
+    from airflow_provider_banksync.api.http.client import Client
+    from airflow_provider_banksync.api.messages import Row
 
-_T = TypeVar("_T")
-
-#: How long a killed task may take over its last request (seconds).
-QUICK_TIMEOUT = 5.0
+#: Seconds that the last request of a killed task may take.
+KILL_TIMEOUT = 5.0
 
 
 class BankSyncHook(WorkspaceMethods, BankMethods, FeedMethods, BaseHook):
-    """Talks to BankSync with the key of an Airflow connection.
+    """A client of BankSync with the API key of an Airflow connection.
 
-    Opens nothing until a method is called. Results are plain dicts and lists with every field that the API sent; a
-    number with a fraction is a `Decimal` with all its digits. Every method takes ``workspace_id`` to address one portal
-    (with the parent's key) in the place of the hook's own workspace.
+    The hook opens nothing until you call a method. Results are plain dicts and lists with every field of the API. A
+    number with a fraction is a `Decimal` with all its digits. With ``workspace_id``, a method addresses one portal
+    instead of the hook's own workspace, with the parent's key.
 
-    Every method raises errors of `airflow_provider_banksync.exceptions`, and no others: `BankSyncConfigError` (also a
-    ValueError) before anything is sent, when the connection or an argument is wrong; the others by what came back.
-    Requests that failed for a passing reason have been tried again by then, where that is safe.
+    All errors are those of `airflow_provider_banksync.exceptions`. A `BankSyncConfigError` (also a ValueError) means
+    that the connection or an argument is wrong, and that nothing was sent. Temporary errors were already retried where
+    that is safe.
 
     :param banksync_conn_id: the connection to use.
-    :param workspace_id: workspace to work in; None, and nothing else, leaves the connection's, and without one there
-        the key's own.
+    :param workspace_id: the workspace to use. None means the connection's, or if it has none, the key's own.
     """
 
     conn_name_attr = "banksync_conn_id"
@@ -56,33 +53,34 @@ class BankSyncHook(WorkspaceMethods, BankMethods, FeedMethods, BaseHook):
     ) -> None:
         super().__init__(**kwargs)
         self.banksync_conn_id = banksync_conn_id
-        # An empty one, of a template perhaps, would address the parent in the place of a client.
-        self.workspace_id = None if workspace_id is None else check_workspace_id(workspace_id)
+        # An empty id, perhaps from a template, would address the parent instead of a client.
+        self.workspace_id = None if workspace_id is None else validate_workspace_id(workspace_id)
         self._client: Client | None = None
+        self._renewal: KeyRenewal | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the client out, which holds the key: a copy makes its own."""
-        return {**self.__dict__, "_client": None}
-
-    # --- the connection ---
+        """Leave out what holds the key. A copy makes its own."""
+        return {**self.__dict__, "_client": None, "_renewal": None}
 
     @classmethod
     def get_connection_form_widgets(cls) -> dict[str, Any]:
         """Return the extra fields of the connection form, for Airflow before 3.2."""
-        from flask_appbuilder.fieldwidgets import BS3TextFieldWidget
-        from wtforms import StringField
+        from flask_appbuilder.fieldwidgets import BS3PasswordFieldWidget, BS3TextFieldWidget
+        from wtforms import PasswordField, StringField
 
         from airflow_provider_banksync.provider_info import CONN_FIELDS
 
-        return {
-            name: StringField(
+        kinds = {None: (StringField, BS3TextFieldWidget), "password": (PasswordField, BS3PasswordFieldWidget)}
+        widgets = {}
+        for name, field in CONN_FIELDS.items():
+            kind, widget = kinds[field["schema"].get("format")]
+            widgets[name] = kind(
                 field["label"],
-                widget=BS3TextFieldWidget(),
+                widget=widget(),
                 description=field["description"],
                 default=field["schema"].get("default"),
             )
-            for name, field in CONN_FIELDS.items()
-        }
+        return widgets
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
@@ -94,27 +92,47 @@ class BankSyncHook(WorkspaceMethods, BankMethods, FeedMethods, BaseHook):
     def get_config(self) -> ClientConfig:
         """Read the connection.
 
-        :raises BankSyncConfigError: there is none, or naming the field that is missing or wrong.
+        :raises BankSyncConfigError: it does not exist, or a field is missing or wrong.
         """
+        return self._renewable(self._read_config())
+
+    def _renewable(self, config: ClientConfig) -> ClientConfig:
+        """Add the functions that read the connection again if BankSync refuses the key."""
+        if self._renewal is None:
+            self._renewal = KeyRenewal(self.banksync_conn_id, self._read_config, self._read_config_async)
+        return replace(config, renew=self._renewal.renew, renew_async=self._renewal.renew_async)
+
+    def _read_config(self) -> ClientConfig:
         try:
             connection = self.get_connection(self.banksync_conn_id)
         except AirflowNotFoundException as error:
             raise self._no_connection() from error
         config = self._config(connection)
-        if (
-            config.secret != connection.password
-        ):  # pasted with spaces: Airflow masks it with them, and only so
-            mask_secret(config.secret)
+        # Airflow masks the password with the spaces around it, and some versions mask Extra only as a whole.
+        for secret in set(config.secrets) - {connection.password}:
+            mask_secret(secret)
+        return config
+
+    async def _read_config_async(self) -> ClientConfig:
+        from airflow.providers.common.compat.connection import get_async_connection
+
+        try:
+            connection = await get_async_connection(self.banksync_conn_id)
+        except AirflowNotFoundException as error:
+            raise self._no_connection() from error
+        config = self._config(connection)
+        for secret in set(config.secrets) - {connection.password}:
+            await amask_secret(secret)
         return config
 
     def _no_connection(self) -> BankSyncConfigError:
         return BankSyncConfigError(
-            f"there is no connection {self.banksync_conn_id!r}.",
-            hint="Add one of type banksync, or give banksync_conn_id.",
+            f"the connection {self.banksync_conn_id!r} does not exist.",
+            hint="Create it with the type BankSync, or pass another banksync_conn_id.",
         )
 
     def _config(self, connection: Connection) -> ClientConfig:
-        return ClientConfig.from_connection(
+        config = ClientConfig.from_connection(
             conn_id=self.banksync_conn_id,
             host=connection.host,
             port=connection.port,
@@ -123,85 +141,73 @@ class BankSyncHook(WorkspaceMethods, BankMethods, FeedMethods, BaseHook):
             extra=connection.extra,
             workspace_id=self.workspace_id,
         )
+        if not config.verify and config.uses_tls:
+            self.log.warning(
+                "Connection %r has verify set to false: TLS certificates are not checked, and anyone who controls"
+                " the network can read the API key. Set verify to the path of a CA bundle.",
+                self.banksync_conn_id,
+            )
+        return config
 
     def get_conn(self) -> Client:
-        """Return the blocking client; made at the first call, kept for the hook's life."""
+        """Return the blocking client. The first call creates it."""
         if self._client is None:
-            from airflow_provider_banksync.api.client import Client
+            from airflow_provider_banksync.api.http.client import Client
 
             self._client = Client(self.get_config())
         return self._client
 
     async def get_async_conn(self) -> AsyncClient:
-        """Return a client for the running event loop, to be used with ``async with``.
+        """Return a client for the running event loop. Use it with ``async with``.
 
-        The connection is read without blocking the loop.
+        Reading the connection does not block the loop.
         """
-        from airflow.providers.common.compat.connection import get_async_connection
+        from airflow_provider_banksync.api.http.async_client import AsyncClient
 
-        from airflow_provider_banksync.api.aio import AsyncClient
-
-        try:
-            connection = await get_async_connection(self.banksync_conn_id)
-        except AirflowNotFoundException as error:
-            raise self._no_connection() from error
-        config = self._config(connection)
-        if config.secret != connection.password:
-            await amask_secret(config.secret)
-        return AsyncClient(config)
+        return AsyncClient(self._renewable(await self._read_config_async()))
 
     def own_workspace_id(self) -> str:
-        """Return the workspace that this hook addresses: its own, the connection's, or else the key's (one request)."""
+        """Return the workspace of the hook, of the connection, or of the key (which takes one request)."""
         return self.get_conn().config.workspace_id or str(self.whoami()["workspaceId"])
 
     def cancel_job_quickly(self, feed_id: str, job_id: str) -> Row:
-        """Ask once, and for a few seconds at most, to cancel a job: for a task that is being killed.
+        """Cancel a job and return its last state: one try of at most `KILL_TIMEOUT`, for a task that is being killed.
 
-        Neither waits in the rate budget nor tries again. Returns the job as it is then.
+        It does not wait for the rate limit.
         """
-        from airflow_provider_banksync.api.client import Client
+        from airflow_provider_banksync.api.http.client import Client
 
-        config = replace(self.get_conn().config, timeout=QUICK_TIMEOUT, max_retries=0)
-        with Client(config, in_budget=False) as client:
+        with Client(self.get_conn().config.for_cancel(KILL_TIMEOUT, max_retries=0)) as client:
             return client.send(endpoints.cancel_job(feed_id, job_id)).value
 
     def close(self) -> None:
-        """Close the connections that are kept open; the hook can be used again."""
+        """Close the open connections. You can still use the hook."""
         if self._client is not None:
             self._client.close()
             self._client = None
 
-    def _send(self, call: Call[_T]) -> _T:
-        return self.get_conn().send(call).value
-
-    def _run(self, conversation: Conversation[_T]) -> _T:
-        return self.get_conn().run(conversation)
-
     def test_connection(self) -> tuple[bool, str]:
-        """Try the connection, for the Test button.
+        """Test the connection, for the Test button.
 
-        :return: whether it works, and a sentence: which workspace and what the key may read, or what is wrong.
+        :return: whether it works, and a sentence: the workspace and what the key can read, or what is wrong.
         """
-        may: list[str] = []
-        may_not: list[str] = []
+        readable: list[str] = []
+        unreadable: list[str] = []
+        listings = (self.list_banks, self.list_feeds, self.list_integrations, self.list_enrichments)
         try:
             workspace = self.whoami()
-            for what, look in (
-                ("banks", self.list_banks),
-                ("feeds", self.list_feeds),
-                ("integrations", self.list_integrations),
-                ("enrichments", self.list_enrichments),
-            ):
+            for listing in listings:
+                resource = listing.__name__.removeprefix("list_")
                 try:
-                    look()
-                    may.append(what)
+                    listing()
+                    readable.append(resource)
                 except BankSyncPermissionError:
-                    may_not.append(what)
+                    unreadable.append(resource)
         except BankSyncError as error:
             return False, str(error)
         name = f"workspace {workspace.get('workspaceName')!r} ({workspace.get('workspaceId')})"
-        if not may:
-            lacks = f"{', '.join(may_not[:-1])} nor {may_not[-1]}"
-            return False, f"The key is valid for {name}, but may read neither {lacks}: give it read scopes."
-        refused = f"; it lacks the scope to read {', '.join(may_not)}" if may_not else ""
-        return True, f"Connected to {name}. The key may read {', '.join(may)}{refused}."
+        if not readable:
+            resources = f"{', '.join(unreadable[:-1])} or {unreadable[-1]}"
+            return False, f"The key is valid for {name}, but cannot read {resources}. Give it read scopes."
+        missing = f" It has no scope to read {', '.join(unreadable)}." if unreadable else ""
+        return True, f"Connected to {name}. The key can read {', '.join(readable)}.{missing}"

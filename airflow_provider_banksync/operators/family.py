@@ -1,8 +1,13 @@
-"""Sync every feed of every client, in one task."""
+"""Sync all feeds of all clients in one task."""
 
 from __future__ import annotations
 
 import time
+from collections import Counter
+from concurrent.futures import CancelledError
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import suppress
+from dataclasses import asdict
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -14,15 +19,21 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
-from airflow_provider_banksync.api.checks import check_days, one_of, whole
+from airflow_provider_banksync.api.validation import (
+    validate_choice,
+    validate_days,
+    validate_flags,
+    validate_integer,
+    validate_seconds,
+)
 from airflow_provider_banksync.exceptions import BankSyncError, BankSyncJobFailedError
-from airflow_provider_banksync.task import (
+from airflow_provider_banksync.tasks.base import (
+    DEFERRAL_GRACE,
     IF_RUNNING,
     BankSyncTaskMixin,
-    for_xcom,
-    permanent_errors_fail,
-    raise_error,
-    seconds,
+    TaskDeadline,
+    bound_errors,
+    fail_on_permanent_errors,
 )
 
 if TYPE_CHECKING:
@@ -32,54 +43,52 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_banksync.api.crew import Crew
-    from airflow_provider_banksync.api.family import FamilyRun
-    from airflow_provider_banksync.family.memory import Memory
-    from airflow_provider_banksync.limits import Limit
+    from airflow_provider_banksync.api.family.state import FamilySettings, Feed, FeedResult
+    from airflow_provider_banksync.api.family.sync import FamilySync
+    from airflow_provider_banksync.tasks.event_loop_thread import EventLoopThread
+    from airflow_provider_banksync.tasks.family_state import FamilyState
 
-#: Airflow's own timeout of a deferral comes this much (seconds) after the trigger's deadline, and two requests a feed
-#: later: so long may the trigger need to cancel what still runs.
-DEFERRAL_GRACE = 600
-#: A failure names so many feeds; the log names them all.
-_MOST_NAMED = 20
-_RESULT = ("workspace_id", "portal", "job_id", "status", "written", "error")
+_RESULT_FIELDS = ("workspace_id", "portal", "job_id", "status", "written", "error")
 
 
 class BankSyncFamilySyncOperator(BankSyncTaskMixin, BaseOperator):
-    """Sync every matching feed of every client in one task, and wait until all have ended.
+    """Sync all matching feeds of all clients in one task, and wait until all jobs have ended.
 
-    Returns ``{feed_id: {workspace_id, portal, job_id, status, written, error}}``, the same in every mode: ``portal`` is
-    the client's name (None for the parent's own feeds), ``status`` the job's, or ``skipped`` or ``not_started``,
-    ``written`` the rows that reached the destination, ``error`` the reason where the feed counts as failed. When feeds
-    failed, the result is in XCom all the same. What goes wrong with one client is that feed's outcome and stops no
-    other; the task fails after all have ended, and names client and reason. Where no feed matches, it is skipped.
+    Returns ``{feed_id: {workspace_id, portal, job_id, status, written, error}}``: ``portal`` is the client's name (None
+    for the parent's own feeds), ``status`` is the job's status, or ``skipped`` or ``not_started``, ``written`` counts
+    the rows that reached the destination, and ``error`` is the reason if the feed failed. If feeds of two workspaces
+    have the same id, their keys are ``workspace_id/feed_id``.
 
-    Deferred, one trigger does everything: it starts the syncs, too. A retry of the task, and a trigger that was moved
-    or restarted, take up the jobs that this run has started, and start only what has not been synced.
+    An error of one feed does not stop the others. The task fails after all have ended, if more than `max_failures`
+    feeds failed, and names the clients and reasons. XCom has the result also in this case. If no feed matches, the task
+    is skipped.
 
-    :param scope: ``family``: feeds of this workspace and of all its portals. ``self``: of this workspace (templated).
-    :param workspace_ids: only feeds of these portals (templated). One that is unknown is an error; where the list is
-        empty, as one from a task upstream may be, no feed matches. The same goes for the next two.
-    :param feed_ids: only these feeds (templated). One that is unknown is an error.
-    :param data_types: only feeds of these types: transactions, balances, trades, ... (templated).
-    :param from_date: first day to sync, ``YYYY-MM-DD`` or a date, for every matching feed (templated). Without dates,
-        syncs are incremental, and trades feeds, which need dates, fail.
+    If the task is deferrable, the trigger starts the syncs. A retry, or a restarted trigger, resumes the jobs that this
+    task started, and starts only the feeds that are not synced.
+
+    :param scope: ``family``: feeds of this workspace and all its portals. ``self``: of this workspace (templated).
+    :param workspace_ids: sync only feeds of these portals (templated). An unknown id is an error. If the list of this
+        parameter or of the next two is empty, as a task upstream may return it, no feed matches.
+    :param feed_ids: sync only these feeds (templated). An unknown id is an error.
+    :param data_types: sync only feeds of these types: transactions, balances, trades, ... (templated).
+    :param from_date: first day to sync for all feeds, ``YYYY-MM-DD`` or a date (templated). Without dates, syncs are
+        incremental, and trades feeds, which need dates, fail.
     :param to_date: last day to sync, inclusive (templated).
     :param banksync_conn_id: connection to use.
-    :param workspace_id: workspace to work in (templated); None: the connection's.
-    :param if_running: what to do about a feed of which a job is queued or running already; ``attach``, ``wait``,
-        ``skip`` or ``fail``, as in `BankSyncTriggerSyncOperator`.
-    :param max_active: how many jobs run at a time at most; None: as many as the rate limit lets start.
-    :param max_failures: how many feeds may fail before the task does.
-    :param deferrable: start and wait on the triggerer, without a worker.
-    :param poll_interval: seconds to the first looks at a job.
-    :param max_poll_interval: seconds between looks at the same job at most.
-    :param timeout: seconds that all of it may take.
-    :param cancel_on_kill: cancel the jobs that this run started when the task is killed. A deferred task is told so by
-        Airflow 3.3 and later. Jobs that were merely joined go on.
-    :param cancel_on_timeout: cancel them when `timeout` or the task's `execution_timeout` has passed.
-    :param fail_on_job_errors: a job that completed with errors (rows that did not write) counts as failed.
-    :param durable: a retry takes up what earlier tries have started. False: each try begins anew.
+    :param workspace_id: workspace to work in (templated); None for the connection's.
+    :param if_running: what to do about a feed with a queued or running job: ``attach``, ``wait``, ``skip`` or ``fail``,
+        as in `BankSyncTriggerSyncOperator`.
+    :param max_active: maximum number of running jobs; None for as many as the rate limit allows.
+    :param max_failures: how many feeds may fail before the task fails.
+    :param deferrable: start the syncs and wait on the triggerer, without a worker.
+    :param poll_interval: seconds between the first polls of a job.
+    :param max_poll_interval: maximum seconds between polls of a job.
+    :param timeout: maximum seconds for all feeds together.
+    :param cancel_on_kill: cancel the jobs that this task started if it is killed; while it is deferred, on Airflow
+        3.3 and later. Jobs that it attached to continue.
+    :param cancel_on_timeout: cancel them if `timeout` or the task's `execution_timeout` has passed.
+    :param fail_on_job_errors: a job that completed with errors (rows that were not written) counts as failed.
+    :param durable: a retry resumes what earlier tries started. False: each try starts all feeds.
     """
 
     template_fields: Sequence[str] = (
@@ -127,202 +136,263 @@ class BankSyncFamilySyncOperator(BankSyncTaskMixin, BaseOperator):
         self.to_date = to_date
         self.banksync_conn_id = banksync_conn_id
         self.workspace_id = workspace_id
-        self.if_running = one_of("if_running", if_running, IF_RUNNING)
-        self.max_active = None if max_active is None else whole("max_active", max_active, least=1)
-        self.max_failures = whole("max_failures", max_failures, least=0)
+        self.if_running = validate_choice("if_running", if_running, IF_RUNNING)
+        validate_flags(cancel_on_kill=cancel_on_kill, cancel_on_timeout=cancel_on_timeout)
+        validate_flags(fail_on_job_errors=fail_on_job_errors, durable=durable, deferrable=deferrable)
+        self.max_active = None if max_active is None else validate_integer("max_active", max_active, least=1)
+        self.max_failures = validate_integer("max_failures", max_failures, least=0)
         self.deferrable = deferrable
-        self.poll_interval = seconds("poll_interval", poll_interval, least=0.01)
-        self.max_poll_interval = seconds("max_poll_interval", max_poll_interval, least=0.01)
-        self.timeout = seconds("timeout", timeout)
+        self.poll_interval = validate_seconds("poll_interval", poll_interval, least=0.01)
+        self.max_poll_interval = validate_seconds("max_poll_interval", max_poll_interval, least=0.01)
+        self.timeout = validate_seconds("timeout", timeout)
         self.cancel_on_kill = cancel_on_kill
         self.cancel_on_timeout = cancel_on_timeout
         self.fail_on_job_errors = fail_on_job_errors
         self.durable = durable
-        self._run: FamilyRun | None = None
-        self._crew: Crew | None = None
+        self._family_sync: FamilySync | None = None
+        self._thread: EventLoopThread | None = None
         self._killed = False
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """List the feeds, then start and follow their syncs, here or on the triggerer."""
-        from airflow_provider_banksync.family.selection import Selection
-        from airflow_provider_banksync.limits import Limit
+        """List the feeds, start their syncs and wait for their jobs, here or on the triggerer."""
+        from airflow_provider_banksync.api.family.state import FamilySettings
+        from airflow_provider_banksync.tasks.feed_selection import select_feeds
 
-        with permanent_errors_fail():
-            limit = Limit.of_try(context, self)
-            selection = Selection(self).choose()
-            if not selection.rows:
-                raise AirflowSkipException("No feed matches: there is nothing to sync.")
-            memory = self._memory(context)
-            since, attempt_since, known = memory.begin(selection.date, selection.received)
-            known = [row for row in known if row["feed_id"] in selection.rows]
-            done = {row["feed_id"] for row in known} | {row["feed_id"] for row in selection.refused}
-            feeds = [feed for feed_id, feed in selection.rows.items() if feed_id not in done]
-            rows = [*known, *selection.refused]
-            if known:
-                self.log.info("%d feeds were synced by an earlier try of this task.", len(known))
-            self.log.info("Syncing %d feeds of %d workspaces.", len(feeds), len({feed[1] for feed in feeds}))
-            settings = {
-                "deadline": limit.deadline,
-                "since": since,
-                "attempt_since": attempt_since,
-                "from_date": selection.from_date,
-                "to_date": selection.to_date,
-                "if_running": self.if_running,
-                "max_active": self.max_active,
-                "poll_interval": self.poll_interval,
-                "max_poll_interval": self.max_poll_interval,
-                "cancel_on_timeout": self.cancel_on_timeout,
-                "fail_on_job_errors": self.fail_on_job_errors,
-            }
-            if feeds and self.deferrable:
-                self._defer(feeds, settings, rows, limit)
+        with fail_on_permanent_errors():
+            deadline = TaskDeadline.for_try(context, self.timeout, self.execution_timeout, self.deferrable)
+            selected = select_feeds(
+                self.hook,
+                self.scope,
+                self.from_date,
+                self.to_date,
+                workspace_ids=self.workspace_ids,
+                feed_ids=self.feed_ids,
+                data_types=self.data_types,
+            )
+            if not selected.feeds:
+                raise AirflowSkipException("No feed matches, so there is nothing to sync.")
+            state = self._family_state(context)
+            synced = state.start_try(selected.server_time, selected.received_at)
+            results = [result for result in synced if selected.key_of(result) is not None]
+            if results:
+                self.log.info("%d feeds were synced by an earlier try of this task.", len(results))
+            results += selected.not_startable
+            done = {selected.key_of(result) for result in results}
+            feeds = [feed for key, feed in selected.feeds.items() if key not in done]
+            workspaces = len({feed.workspace_id for feed in feeds})
+            self.log.info("Syncing %d feeds of %d workspaces.", len(feeds), workspaces)
+            settings = FamilySettings(
+                deadline=deadline.deadline,
+                since=state.since,
+                from_date=selected.from_date,
+                to_date=selected.to_date,
+                if_running=self.if_running,
+                max_active=self.max_active,
+                poll_interval=self.poll_interval,
+                max_poll_interval=self.max_poll_interval,
+                cancel_on_timeout=self.cancel_on_timeout,
+                fail_on_job_errors=self.fail_on_job_errors,
+            )
             if feeds:
-                rows += self._drive(feeds, settings)
-            return self._finish(context, rows)
+                results += self._sync(feeds, settings, state, results, deadline)
+            return self._finish(context, results)
 
-    def execute_complete(self, context: Context, event: Any) -> dict[str, Any]:
-        """Come back from the triggerer when all have ended."""
-        from airflow_provider_banksync.triggers.family import rows_of_event
+    def execute_complete(
+        self, context: Context, event: Any, feeds: str = "[]", known: str = "[]"
+    ) -> dict[str, Any]:
+        """Return the results that the triggerer waited for, or fail as the event says.
 
-        with permanent_errors_fail():
-            outcomes = rows_of_event(event)
+        :param feeds: the feeds of a large family, as JSON text.
+        :param known: results of its other feeds, as JSON text.
+        """
+        from airflow_provider_banksync.tasks.family_plan import results_of_missing
+        from airflow_provider_banksync.tasks.trigger_events import (
+            decode_results,
+            raise_event_error,
+            results_from_event,
+        )
+
+        with fail_on_permanent_errors():
+            results = results_from_event(event) + decode_results(known)
             if event["status"] == "error":
-                self._tell(outcomes)
-                raise_error(event["error"])
-            late = event.get("late", False) and event.get("limit") == "execution_timeout"
-            return self._finish(context, outcomes, out_of_time=late)
+                self._log_results(results)
+                raise_event_error(event["error"])
+            results += results_of_missing(feeds, results)
+            out_of_time = event.get("timed_out", False) and event.get("limit") == "execution_timeout"
+            return self._finish(context, results, out_of_time=out_of_time)
 
     def on_kill(self) -> None:
-        """Cancel the jobs that this run has started: all at once, and for as long as Airflow leaves us."""
+        """Cancel the jobs that this task started, all at the same time."""
         self._killed = True
-        if self._crew is None or self._run is None:
-            return
-        if self.cancel_on_kill:
-            in_time = self._crew.withdraw()
-            self.log.info("The task was killed. %s", self._run.withdrawn(in_time=in_time))
-        else:
-            self._crew.stop()
+        if self._thread is not None:
+            self._thread.cancel()
+        if self.cancel_on_kill and self._family_sync is not None:
+            self._cancel_jobs(self._family_sync, "The task was killed.")
 
-    def _memory(self, context: Context) -> Memory:
-        from airflow_provider_banksync.family.memory import Memory
+    def _family_state(self, context: Context) -> FamilyState:
+        from airflow_provider_banksync.tasks.family_state import FamilyState
 
-        from_date, to_date = check_days(self.from_date, self.to_date)
-        wanted = {
+        from_date, to_date = validate_days(self.from_date, self.to_date)
+        request = {
             "conn_id": self.banksync_conn_id,
             "workspace_id": self.workspace_id or None,
             "from_date": from_date,
             "to_date": to_date,
             "fail_on_job_errors": self.fail_on_job_errors,
         }
-        return Memory(context, self.log, wanted, durable=self.durable)
+        return FamilyState(context, self.log, request, retries=self.retries or 0, durable=self.durable)
 
-    def _drive(self, feeds: list[list[Any]], settings: dict[str, Any]) -> list[dict[str, Any]]:
-        from concurrent.futures import CancelledError
+    def _sync(
+        self,
+        feeds: list[Feed],
+        settings: FamilySettings,
+        state: FamilyState,
+        results: list[FeedResult],
+        deadline: TaskDeadline,
+    ) -> list[FeedResult]:
+        """Sync the feeds and return their results, or defer.
 
-        from airflow_provider_banksync.api.crew import Crew
-        from airflow_provider_banksync.api.family import FamilyRun, Feed, Settings
+        The first sync is started here also if the task is deferrable, because a trigger cannot store its job.
+        """
+        from airflow_provider_banksync.api.family.sync import FamilySync
 
-        self._run = FamilyRun(
-            [Feed(*feed) for feed in feeds],
-            Settings(**settings),
+        sync = self._family_sync = FamilySync(
+            feeds,
+            settings,
             clock=time.time,
             log=self.log,
+            own_jobs=state.own_jobs,
+            known_job_ids=state.known_job_ids,
+            note_start=state.note_start,
         )
-        # The connection is read here: not every version of Airflow lets another thread ask for it.
-        self._crew = Crew(self._run, self.hook.get_conn().config)
+        client = self.hook.get_conn()
+        try:
+            while not (sync.has_begun or sync.is_done or self._killed):
+                step = sync.next_step()
+                if step is None:
+                    time.sleep(min(sync.idle_seconds(), 1.0))
+                else:
+                    client.run(step)
+        except AirflowTaskTimeout:
+            self._cancel_after_timeout(sync)
+            raise
+        except BankSyncError:
+            self._log_results(sync.results())
+            raise
+        state.note_first_job(sync.settings.since, sync.own_jobs())
+        if self.deferrable and not sync.is_done and not self._killed:
+            self._family_sync = None
+            self._defer(sync, results, deadline)
+        return self._run_here(sync)
+
+    def _run_here(self, sync: FamilySync) -> list[FeedResult]:
+        """Sync the remaining feeds in this process and return all results."""
+        from airflow_provider_banksync.api.family.runner import run_concurrently
+        from airflow_provider_banksync.api.http.async_client import AsyncClient
+        from airflow_provider_banksync.tasks.event_loop_thread import EventLoopThread
+
+        # Some versions of Airflow let only this thread read the connection.
+        config = self.hook.get_conn().config
+
+        async def main() -> None:
+            async with AsyncClient(config) as client:
+                await run_concurrently(sync, client)
+
+        self._thread = EventLoopThread("banksync-family")
         try:
             if not self._killed:
-                self._crew.drive()
+                self._thread.run(main)
         except CancelledError:
             self._killed = True
         except AirflowTaskTimeout:
-            crew, self._crew = (
-                self._crew,
-                None,
-            )  # Airflow calls on_kill after this: there is nothing left to do
-            if self.cancel_on_timeout:
-                in_time = crew.withdraw()
-                self.log.info("The execution_timeout was over. %s", self._run.withdrawn(in_time=in_time))
+            self._cancel_after_timeout(sync)
             raise
         except BankSyncError:
-            self._tell([track.outcome() for track in self._run.tracks])
+            self._log_results(sync.results())
             raise
         if self._killed:
             raise BankSyncError("the task was killed.")
-        return [track.outcome() for track in self._run.tracks]
+        return sync.results()
 
-    def _defer(
-        self, feeds: list[list[Any]], settings: dict[str, Any], known: list[dict[str, Any]], limit: Limit
-    ) -> None:
-        from airflow_provider_banksync.api import codec
+    def _cancel_after_timeout(self, sync: FamilySync) -> None:
+        self._thread = self._family_sync = None  # Airflow also calls on_kill after this
+        if self.cancel_on_timeout:
+            self._cancel_jobs(sync, "The execution_timeout has passed.")
+
+    def _cancel_jobs(self, sync: FamilySync, reason: str) -> None:
+        """Cancel the jobs that this task started, for as long as Airflow allows, and log the result."""
+        from airflow_provider_banksync.api.family.runner import CANCEL_DEADLINE, cancel_started_jobs
+        from airflow_provider_banksync.tasks.event_loop_thread import EventLoopThread
+
+        config, in_time = self.hook.get_conn().config, False
+        with suppress(BankSyncError, CancelledError, FutureTimeoutError):
+            thread = EventLoopThread("banksync-family-cancel")
+            in_time = thread.run(lambda: cancel_started_jobs(sync, config), timeout=CANCEL_DEADLINE)
+        self.log.info("%s %s", reason, sync.describe_cancellation(in_time=in_time))
+
+    def _defer(self, sync: FamilySync, results: list[FeedResult], deadline: TaskDeadline) -> None:
+        from airflow_provider_banksync.tasks.family_plan import MAX_PLAN, encode_plan
+        from airflow_provider_banksync.tasks.trigger_events import encode_rows
         from airflow_provider_banksync.triggers.family import BankSyncFamilyJobsTrigger
 
+        feeds, known = sync.unfinished(), [*results, *sync.results(done_only=True)]
+        for_trigger, for_task = encode_plan(feeds, known)
+        own_jobs = encode_rows(sync.own_jobs())
+        if len(own_jobs) > MAX_PLAN:
+            self.log.warning(
+                "The trigger has no room to store %d jobs. A kill leaves them running.", len(sync.own_jobs())
+            )
+            own_jobs = "{}"
+        # At the deadline, the trigger may need two requests for each feed.
         minutes = 2 * len(feeds) / self.hook.get_conn().config.rate_limit
-        left = max(0.0, limit.deadline - time.time())
         self.defer(
             trigger=BankSyncFamilyJobsTrigger(
-                feeds=codec.dumps(feeds).decode(),
-                known=codec.dumps(known).decode(),
+                **for_trigger,
+                own_jobs=own_jobs,
+                scope=self.scope,
                 banksync_conn_id=self.banksync_conn_id,
                 workspace_id=self.workspace_id or None,
                 cancel_on_kill=self.cancel_on_kill,
-                limit=limit.name,
-                **settings,
+                limit=deadline.source,
+                **asdict(sync.settings),
             ),
             method_name="execute_complete",
-            timeout=timedelta(seconds=left + DEFERRAL_GRACE + 60 * minutes),
+            kwargs=for_task,
+            timeout=timedelta(seconds=deadline.seconds_left + DEFERRAL_GRACE + 60 * minutes),
         )
 
     def _finish(
-        self, context: Context, rows: list[dict[str, Any]], *, out_of_time: bool = False
+        self, context: Context, results: list[FeedResult], *, out_of_time: bool = False
     ) -> dict[str, Any]:
-        self._tell(rows)
-        result = for_xcom({row["feed_id"]: {name: row[name] for name in _RESULT} for row in rows})
-        failed = [row for row in rows if row["error"] is not None]
+        from airflow_provider_banksync.tasks.family_report import describe_failures
+
+        self._log_results(results)
+        count_of = Counter(result.feed_id for result in results)
+        rows = {
+            result.feed_id if count_of[result.feed_id] == 1 else "/".join(result.key): {
+                name: getattr(result, name) for name in _RESULT_FIELDS
+            }
+            for result in results
+        }
+        returned = self.to_xcom(bound_errors(rows))
+        failed = [result for result in results if result.error is not None]
         out_of_time = out_of_time and bool(failed)
         if len(failed) > self.max_failures or out_of_time:
-            # Airflow keeps no result of a task that fails; whoever reports on the clients needs it most then.
-            context["ti"].xcom_push(key="return_value", value=result)
-            self._memory(context).keep([row for row in rows if row["status"] == "completed"])
-            message = self._complaint(failed, len(rows))
+            # Airflow keeps no result of a failed task, and a report on the clients needs it most then.
+            context["ti"].xcom_push(key="return_value", value=returned)
+            completed = [result for result in results if result.status == "completed"]
+            self._family_state(context).store_results(completed)
+            message = describe_failures(failed, len(results), self.max_failures)
             if out_of_time:
-                raise AirflowTaskTimeout(f"the task's execution_timeout was over. {message}")
-            if all(row["permanent"] for row in failed):
+                raise AirflowTaskTimeout(f"the execution_timeout of the task has passed. {message}")
+            if all(result.permanent for result in failed):
                 raise AirflowFailException(message)
             raise BankSyncJobFailedError(message)
-        if all(row["status"] == "skipped" for row in rows):
-            raise AirflowSkipException("Each of the feeds had a job that was running already.")
-        return result  # type: ignore[no-any-return]  # a dict stays a dict
+        if all(result.status == "skipped" for result in results):
+            raise AirflowSkipException("Every feed already had a running job, so nothing was started.")
+        return returned  # type: ignore[no-any-return]  # a dict stays a dict
 
-    def _complaint(self, failed: list[dict[str, Any]], count: int) -> str:
-        lines = [f"{_label(row)}: {row['status']}: {row['error']}" for row in failed[:_MOST_NAMED]]
-        if len(failed) > _MOST_NAMED:
-            lines.append(f"and {len(failed) - _MOST_NAMED} more, which the log names")
-        more = f", more than max_failures={self.max_failures}" if len(failed) > self.max_failures else ""
-        head = f"{len(failed)} of {count} feeds failed{more}:"
-        return "\n- ".join([head, *lines])
+    def _log_results(self, results: list[FeedResult]) -> None:
+        from airflow_provider_banksync.tasks.family_report import log_results
 
-    def _tell(self, rows: list[dict[str, Any]]) -> None:
-        """Log a line for each feed, client by client, and the sum."""
-        for row in sorted(rows, key=lambda row: (row["portal"] or "", row["name"])):
-            said = [row["status"]]
-            if row["written"] is not None:
-                said.append(f"{row['written']} rows")
-            if row["seconds"] is not None:
-                said.append(f"{row['seconds']:.0f} s")
-            if row["job_id"]:
-                said.append(f"job {row['job_id']} {row['how']}".rstrip())
-            if row["unwritten"] and row["error"] is None:
-                said.append(f"{row['unwritten']} errors")
-            why = f": {row['error']}" if row["error"] is not None else ""
-            self.log.info("%s: %s%s", _label(row), ", ".join(said), why)
-        counts: dict[str, int] = {}
-        for row in rows:
-            counts[row["status"]] = counts.get(row["status"], 0) + 1
-        told = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
-        written = sum(row["written"] or 0 for row in rows)
-        self.log.info("%d feeds: %s; %s rows written.", len(rows), told, written)
-
-
-def _label(row: dict[str, Any]) -> str:
-    return f"{row['portal'] or 'own workspace'}, feed {row['name']!r} ({row['feed_id']})"
+        log_results(self.log, results)

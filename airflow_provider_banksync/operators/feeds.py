@@ -6,9 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator
 
-from airflow_provider_banksync.api.checks import one_of
+from airflow_provider_banksync.api.validation import validate_choice
 from airflow_provider_banksync.exceptions import BankSyncConfigError, BankSyncNotFoundError
-from airflow_provider_banksync.task import BankSyncTaskMixin, for_xcom, permanent_errors_fail, require_id
+from airflow_provider_banksync.tasks.base import (
+    BankSyncTaskMixin,
+    fail_on_permanent_errors,
+    require_id,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,20 +20,17 @@ if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
 IF_MISSING = ("succeed", "skip", "fail")
-#: What a feed is born with; the API changes neither.
+#: A new feed needs these fields. The API cannot change them later.
 FIXED_FIELDS = ("source", "dataType")
-#: Lists whose order means nothing.
-_UNORDERED = ("sourceConfig.accounts", "sourceConfig.whitelist")
-_MOST_SHOWN = 200
 
 
 class BankSyncFeedOperator(BankSyncTaskMixin, BaseOperator):
-    """Base of the operators that take a feed by its id or by its name.
+    """Base of the operators that take a feed by its id or its name.
 
-    :param feed_id: the feed (templated). Give this or `feed_name`.
-    :param feed_name: name of the feed (templated); must be unique in its workspace.
+    :param feed_id: the feed (templated). Pass this or `feed_name`.
+    :param feed_name: name of the feed (templated). It must be unique in its workspace.
     :param banksync_conn_id: connection to use.
-    :param workspace_id: portal that the feed lives in (templated); None: the connection's workspace.
+    :param workspace_id: workspace of the feed, for example a portal (templated); None for the connection's.
     """
 
     template_fields: Sequence[str] = ("feed_id", "feed_name", "workspace_id", "banksync_conn_id")
@@ -45,7 +46,7 @@ class BankSyncFeedOperator(BankSyncTaskMixin, BaseOperator):
     ) -> None:
         super().__init__(**kwargs)
         if (feed_id is None) == (feed_name is None):
-            raise BankSyncConfigError("give either feed_id or feed_name, and not both.")
+            raise BankSyncConfigError("pass either feed_id or feed_name, not both.")
         self.feed_id = feed_id
         self.feed_name = feed_name
         self.banksync_conn_id = banksync_conn_id
@@ -56,24 +57,29 @@ class BankSyncFeedOperator(BankSyncTaskMixin, BaseOperator):
             return require_id("feed_id", self.feed_id)
         feed = self.hook.find_feed(require_id("feed_name", self.feed_name))
         feed_id = require_id("id of the feed", feed["id"])
-        self.log.info("Feed %r is %s.", self.feed_name, feed_id)
+        self.log.info('Feed "%s" has the id %s.', self.feed_name, feed_id)
         return feed_id
+
+    def _describe_feed(self, job: dict[str, Any]) -> str:
+        """Return the feed of a job and its workspace, names first."""
+        workspace_id = self.workspace_id or job.get("workspaceId")
+        feed = f'"{self.feed_name}" ({job.get("feedId")})' if self.feed_name else f"feed {job.get('feedId')}"
+        return f"{feed} in workspace {workspace_id}" if workspace_id else feed
 
 
 class BankSyncUpsertFeedOperator(BankSyncTaskMixin, BaseOperator):
-    """See that there is a feed of this name and that it is as defined: feeds as code.
+    """Create or update the feed of this name, so that it matches the definition: feeds as code.
 
-    The feed is looked for by its name in its workspace. Where there is none, it is created; where it differs, the
-    fields that differ are updated; where it is equal, nothing is written. A task that is tried again, also after an
-    answer that was lost, makes no second feed. Nor do tasks that create a feed of the same name at the same moment:
-    the oldest stays, and each that made another takes its own back, and goes on with the one that stays. A feed that
-    may be somebody else's is never deleted: where an answer was lost just then, both stay, and the next run names them.
+    The operator finds the feed by its name in its workspace. It creates a missing feed, updates the fields that differ,
+    and writes nothing if none does. A retry does not create a second feed. If several tasks create a feed of the same
+    name at the same time, the oldest one stays. If an answer is lost at that moment, two feeds may stay; the next run
+    fails and names both.
 
-    Only what `definition` names is compared, inside of objects, too: what BankSync adds by itself, and what others set
-    in fields that are not named, stays; except in an object whose ``type`` changes, and in lists, which are replaced.
+    Only the fields in `definition` are compared, also inside objects. Other fields keep their values, except in an
+    object whose ``type`` changes. Lists are replaced as a whole.
 
-    Returns a dict: ``feed_id``, ``action`` (``created``, ``updated`` or ``unchanged``), ``changed`` (the fields that
-    were), ``feed`` (as it is now). The id is in XCom as ``feed_id``, too.
+    Returns a dict: ``feed_id``, ``action`` (``created``, ``updated`` or ``unchanged``), ``changed`` (names of the
+    changed fields) and ``feed`` (the feed after the task). The XCom ``feed_id`` holds the id.
 
     .. code-block:: python
 
@@ -89,16 +95,16 @@ class BankSyncUpsertFeedOperator(BankSyncTaskMixin, BaseOperator):
             },
         )
 
-    :param name: name of the feed (templated). To rename a feed, rename it in BankSync first.
+    :param name: name of the feed (templated). Spaces around it do not count. To rename a feed, rename it in BankSync
+        first.
     :param definition: the other fields of the feed, as the API names them (templated): a dict, JSON text, or the path
-        of a template file; any text that ends in ``.json`` is taken for such a path. ``source`` and ``dataType`` are
-        needed to create a feed, and cannot be changed afterwards: that is an error.
+        of a template file. If the whole definition is text that ends in ``.json``, it is a path. ``source`` and
+        ``dataType`` are required to create a feed. To change them later is an error.
     :param banksync_conn_id: connection to use.
-    :param workspace_id: portal that the feed lives in (templated); None: the connection's workspace.
+    :param workspace_id: workspace of the feed, for example a portal (templated); None for the connection's.
     """
 
     template_fields: Sequence[str] = ("name", "definition", "workspace_id", "banksync_conn_id")
-    template_ext: Sequence[str] = (".json",)
     template_fields_renderers = {"definition": "json"}  # noqa: RUF012 - Airflow's own annotation
     ui_color = "#f4efdc"
 
@@ -117,197 +123,161 @@ class BankSyncUpsertFeedOperator(BankSyncTaskMixin, BaseOperator):
         self.banksync_conn_id = banksync_conn_id
         self.workspace_id = workspace_id
 
+    def _do_render_template_fields(
+        self, parent: Any, template_fields: Any, context: Context, jinja_env: Any, seen_oids: set[int]
+    ) -> None:
+        """Read the template file, if `definition` names one, and render. Mapped tasks also call it.
+
+        Airflow's ``template_ext`` would apply to every text: a feed named "accounts.json" would be a file, too.
+        """
+        from airflow_provider_banksync.tasks.xcom import TEMPLATE_FILE, row_texts
+
+        path = self.definition
+        if isinstance(path, str) and path.endswith(TEMPLATE_FILE):
+            seen_oids |= row_texts(self, context, template_fields)
+            if id(path) not in seen_oids:
+                self.definition = jinja_env.loader.get_source(jinja_env, path)[0]
+        super()._do_render_template_fields(parent, template_fields, context, jinja_env, seen_oids)
+
     def execute(self, context: Context) -> dict[str, Any]:
-        """Find the feed, compare, and write what differs."""
-        with permanent_errors_fail():
+        """Find the feed, compare it with the definition, and write the differences."""
+        with fail_on_permanent_errors():
             name = self.name
             if not isinstance(name, str) or not name.strip() or name == "None":
                 raise BankSyncConfigError(f"name is {name!r}; it must be the name of a feed.")
-            wanted = self._wanted(name)
-            found = self._find(name)
+            definition = self._parse_definition(name)
+            existing = self._find(name)
             feed, action, changed = (
-                self._create(name, wanted) if found is None else self._update(found, wanted)
+                self._create(name.strip(), definition)
+                if existing is None
+                else self._update(existing, definition)
             )
             feed_id = require_id("id of the feed", feed.get("id"))
-            context["ti"].xcom_push(key="feed_id", value=feed_id)
+            context["ti"].xcom_push(key="feed_id", value=self.to_xcom(feed_id))
             result = {"feed_id": feed_id, "action": action, "changed": changed, "feed": feed}
-            return for_xcom(result)  # type: ignore[no-any-return]  # a dict stays a dict
+            return self.to_xcom(result)  # type: ignore[no-any-return]  # a dict stays a dict
 
-    def _wanted(self, name: str) -> dict[str, Any]:
+    def _parse_definition(self, name: str) -> dict[str, Any]:
         from airflow_provider_banksync.api import codec
 
-        wanted = self.definition
-        if isinstance(wanted, str):
+        definition = self.definition
+        if isinstance(definition, str):
             try:
-                wanted = codec.loads(wanted)
+                definition = codec.loads(definition)
             except ValueError as error:
                 raise BankSyncConfigError(f"definition is text, but not JSON: {error}.") from error
-        if not isinstance(wanted, dict) or not all(isinstance(field, str) for field in wanted):
+        if not isinstance(definition, dict) or not all(isinstance(field, str) for field in definition):
             raise BankSyncConfigError(
-                f"definition must be a dict of a feed's fields, or a JSON object, not {wanted!r}."
+                f"definition must be a dict of a feed's fields, or a JSON object, not {definition!r}."
             )
-        if wanted.get("name", name) != name:
+        if str(definition.get("name", name)).strip() != name.strip():
             raise BankSyncConfigError(
-                f"definition names the feed {wanted['name']!r}, but name is {name!r}.",
-                hint="Leave the name out of the definition.",
+                f"definition names the feed {definition['name']!r}, but name is {name!r}.",
+                hint="Remove the name from the definition.",
             )
-        return {field: value for field, value in wanted.items() if field != "name"}
+        return {field: value for field, value in definition.items() if field != "name"}
 
     def _find(self, name: str) -> dict[str, Any] | None:
-        found = [feed for feed in self.hook.list_feeds() if feed.get("name") == name]
-        if len(found) > 1:
-            ids = ", ".join(str(feed.get("id")) for feed in found)
-            raise BankSyncConfigError(
-                f"{len(found)} feeds are named {name!r}: {ids}.",
-                hint="Rename all but one of them in BankSync, so that it is clear which one is meant.",
-            )
-        return found[0] if found else None
+        from airflow_provider_banksync.hooks.feeds import feeds_named
 
-    def _create(self, name: str, wanted: dict[str, Any]) -> tuple[dict[str, Any], str, list[str]]:
-        missing = [field for field in FIXED_FIELDS if not wanted.get(field)]
+        feeds = feeds_named(self.hook.list_feeds(), name)
+        if len(feeds) > 1:
+            ids = ", ".join(str(feed.get("id")) for feed in feeds)
+            raise BankSyncConfigError(
+                f"{len(feeds)} feeds are named {name!r}: {ids}.",
+                hint="Rename all but one of them in BankSync.",
+            )
+        return feeds[0] if feeds else None
+
+    def _create(self, name: str, definition: dict[str, Any]) -> tuple[dict[str, Any], str, list[str]]:
+        from airflow_provider_banksync.api.flows import writes
+
+        missing = [field for field in FIXED_FIELDS if not definition.get(field)]
         if missing:
             raise BankSyncConfigError(
-                f"there is no feed {name!r}, and definition lacks {' and '.join(missing)}, without which none can be "
-                "created."
+                f"feed {name!r} does not exist, and definition lacks {' and '.join(missing)}, which BankSync needs to "
+                "create it."
             )
-        from airflow_provider_banksync.api import conversations
-
-        single = conversations.create_single_feed({"name": name, **wanted})
-        feed, created = self.hook.get_conn().run(single)
+        feed, created = self.hook.get_conn().run(writes.create_unique_feed({"name": name, **definition}))
         if not created:
-            self.log.info(
-                "Somebody else created feed %r at the same moment: on with %s.", name, feed.get("id")
-            )
-            return self._update(feed, wanted)
-        self.log.info("Created feed %r: %s.", name, feed.get("id"))
-        self._warn_of_ignored(feed, wanted)
-        return feed, "created", sorted(wanted)
+            self.log.info('Another task created feed "%s" (%s) at the same time.', name, feed.get("id"))
+            return self._update(feed, definition)
+        self.log.info('Created feed "%s" (%s).', name, feed.get("id"))
+        self._warn_about_ignored_fields(feed, definition)
+        return feed, "created", sorted(definition)
 
-    def _update(self, feed: dict[str, Any], wanted: dict[str, Any]) -> tuple[dict[str, Any], str, list[str]]:
-        changed = differing(feed, wanted)
+    def _update(
+        self, feed: dict[str, Any], definition: dict[str, Any]
+    ) -> tuple[dict[str, Any], str, list[str]]:
+        from airflow_provider_banksync.tasks.feed_definition import changed_fields, merge, preview
+
+        changed = changed_fields(feed, definition)
         fixed = [field for field in FIXED_FIELDS if field in changed]
         if fixed:
-            what = ", ".join(f"{field} is {feed.get(field)!r}, not {wanted[field]!r}" for field in fixed)
+            what = ", ".join(f"{field} is {feed.get(field)!r}, not {definition[field]!r}" for field in fixed)
             raise BankSyncConfigError(
-                f"feed {self.name!r} ({feed.get('id')}): {what}; BankSync cannot change that.",
+                f"feed {self.name!r} ({feed.get('id')}): {what}. BankSync cannot change that.",
                 hint="Give the new feed another name, or delete the old one first (BankSyncDeleteFeedOperator).",
             )
         if not changed:
-            self.log.info("Feed %r (%s) is as defined.", self.name, feed.get("id"))
+            self.log.info('Feed "%s" (%s) is as defined.', self.name, feed.get("id"))
             return feed, "unchanged", []
         for field in changed:
-            self.log.info("%s: %s becomes %s.", field, _shown(feed.get(field)), _shown(wanted[field]))
-        updated = self.hook.update_feed(
-            feed["id"], {field: _merged(feed.get(field), wanted[field]) for field in changed}
-        )
-        self.log.info("Updated feed %r (%s).", self.name, feed.get("id"))
-        self._warn_of_ignored(updated, wanted)
+            before, after = preview(feed.get(field)), preview(definition[field])
+            self.log.info("Changing %s from %s to %s.", field, before, after)
+        body = {field: merge(feed.get(field), definition[field]) for field in changed}
+        updated = self.hook.update_feed(feed["id"], body)
+        self.log.info('Updated feed "%s" (%s).', self.name, feed.get("id"))
+        self._warn_about_ignored_fields(updated, definition)
         return updated, "updated", changed
 
-    def _warn_of_ignored(self, feed: dict[str, Any], wanted: dict[str, Any]) -> None:
-        """Say what BankSync did not take as it was given: a field that it does not know, or writes another way."""
-        for field in differing(feed, wanted):
+    def _warn_about_ignored_fields(self, feed: dict[str, Any], definition: dict[str, Any]) -> None:
+        """Log the fields that BankSync ignored, or stored in another form."""
+        from airflow_provider_banksync.tasks.feed_definition import changed_fields, preview
+
+        for field in changed_fields(feed, definition):
             self.log.warning(
-                "BankSync did not take %s over as defined: it is %s, not %s. The next run will write it again.",
+                "BankSync did not store %s as defined: it is %s, not %s. The next run writes it again.",
                 field,
-                _shown(feed.get(field)),
-                _shown(wanted[field]),
+                preview(feed.get(field)),
+                preview(definition[field]),
             )
 
 
 class BankSyncDeleteFeedOperator(BankSyncFeedOperator):
-    """Delete a feed, with the record of its jobs. What it has written to its destination stays there.
+    """Delete a feed and its jobs. The rows in its destination stay there.
 
-    Returns a dict: ``feed_id`` (None, where there was no feed of that name) and ``deleted``.
+    Returns a dict: ``feed_id`` (None if no feed has that name) and ``deleted``.
 
-    :param feed_id: feed to delete (templated). Give this or `feed_name`.
-    :param feed_name: name of the feed to delete (templated); must be unique in its workspace.
+    :param feed_id: feed to delete (templated). Pass this or `feed_name`.
+    :param feed_name: name of the feed to delete (templated). It must be unique in its workspace.
     :param banksync_conn_id: connection to use.
-    :param workspace_id: portal that the feed lives in (templated); None: the connection's workspace.
-    :param if_missing: what to do where there is no such feed. ``succeed``: nothing, so that a task can be tried
-        again. ``skip``: skip the task. ``fail``: fail it. A workspace that there is not fails it in every case.
+    :param workspace_id: workspace of the feed, for example a portal (templated); None for the connection's.
+    :param if_missing: what to do if the feed does not exist. ``succeed``: nothing, so that Airflow can retry the task.
+        ``skip``: skip the task. ``fail``: fail the task. A workspace that does not exist always fails the task.
     """
 
     ui_color = "#f6e3dc"
 
     def __init__(self, *, if_missing: str = "succeed", **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.if_missing = one_of("if_missing", if_missing, IF_MISSING)
+        self.if_missing = validate_choice("if_missing", if_missing, IF_MISSING)
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Delete it, if it is there."""
+        """Delete the feed."""
         feed_id = self.feed_id
-        with permanent_errors_fail():
+        with fail_on_permanent_errors():
             try:
                 feed_id = self._find_feed_id()
                 self.hook.delete_feed(feed_id)
             except BankSyncNotFoundError as error:
                 if self.if_missing == "fail":
                     raise
-                if error.status is not None:  # a 404, which may as well be said of the workspace
+                if error.status is not None:  # a 404 may concern the workspace as well
                     self.hook.list_feeds()
                 if self.if_missing == "skip":
-                    raise AirflowSkipException(f"There is no such feed: {error}") from error
-                self.log.warning("Nothing to delete: %s", error)
+                    raise AirflowSkipException(f"The feed does not exist: {error}") from error
+                self.log.warning("The feed does not exist, so nothing was deleted: %s", error)
                 return {"feed_id": feed_id, "deleted": False}
         self.log.info("Deleted feed %s.", feed_id)
         return {"feed_id": feed_id, "deleted": True}
-
-
-def differing(feed: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
-    """Return the fields that are not as wanted, sorted."""
-    return sorted(field for field, value in wanted.items() if not _matches(feed.get(field), value, field))
-
-
-def _merged(have: Any, want: Any) -> Any:
-    """Return what is wanted, with what else there is: BankSync replaces an object as a whole."""
-    if not isinstance(have, dict) or not isinstance(want, dict):
-        return want
-    if want.get("type", have.get("type")) != have.get("type"):
-        return want  # another kind of destination has other fields
-    return {**have, **{name: _merged(have.get(name), value) for name, value in want.items()}}
-
-
-def _matches(have: Any, want: Any, path: str) -> bool:
-    """Tell whether all that is wanted is there: an object may have more than that, a list may not."""
-    if have is None and want in (None, {}, []):
-        return True
-    if isinstance(want, dict):
-        return isinstance(have, dict) and all(
-            _matches(have.get(name), value, f"{path}.{name}") for name, value in want.items()
-        )
-    if isinstance(want, (list, tuple)):
-        if not isinstance(have, list) or len(have) != len(want):
-            return False
-        if path in _UNORDERED:
-            return _pairs_off(list(have), list(want), path)
-        return all(_matches(theirs, ours, path) for theirs, ours in zip(have, want, strict=True))
-    return _equal(have, want)
-
-
-def _pairs_off(have: list[Any], want: list[Any], path: str) -> bool:
-    for ours in want:
-        match = next((index for index, theirs in enumerate(have) if _matches(theirs, ours, path)), None)
-        if match is None:
-            return False
-        del have[match]
-    return True
-
-
-def _equal(have: Any, want: Any) -> bool:
-    from decimal import Decimal
-
-    if isinstance(have, bool) or isinstance(want, bool):
-        return have is want
-    if isinstance(have, (int, float, Decimal)) and isinstance(want, (int, float, Decimal)):
-        return Decimal(str(have)) == Decimal(
-            str(want)
-        )  # the API's 0.1 is a Decimal, that of a DAG file a float
-    return bool(have == want)
-
-
-def _shown(value: Any) -> str:
-    from airflow_provider_banksync.api import codec
-    from airflow_provider_banksync.api.redaction import scrub
-
-    return scrub(codec.dumps(value).decode())[:_MOST_SHOWN]

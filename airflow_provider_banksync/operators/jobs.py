@@ -1,4 +1,4 @@
-"""Cancel a job; have a feed learn."""
+"""Cancel a job; make a feed learn."""
 
 from __future__ import annotations
 
@@ -6,73 +6,40 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator
 
-from airflow_provider_banksync.api.checks import one_of
-from airflow_provider_banksync.exceptions import BankSyncConflictError, BankSyncError
+from airflow_provider_banksync.api.validation import validate_choice, validate_seconds
+from airflow_provider_banksync.exceptions import BankSyncConflictError
 from airflow_provider_banksync.operators.feeds import BankSyncFeedOperator
-from airflow_provider_banksync.task import (
+from airflow_provider_banksync.tasks.base import (
     BankSyncTaskMixin,
-    for_xcom,
-    permanent_errors_fail,
-    progress_log,
+    fail_on_permanent_errors,
+    progress_logger,
     require_id,
-    seconds,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from datetime import timedelta
 
     from airflow.providers.common.compat.sdk import Context
 
 IF_ENDED = ("succeed", "skip", "fail")
-#: Seconds between looks at a job that is being cancelled.
-_POLL, _LONGEST_POLL = 1.0, 10.0
-
-
-class BankSyncCancelMixin(BankSyncTaskMixin):
-    """For operators that cancel a job of theirs."""
-
-    log: Any
-
-    def _cancel(
-        self, feed_id: str, job_id: str, why: str, cancel: Callable[[str, str], dict[str, Any]]
-    ) -> dict[str, Any] | None:
-        """Cancel as well as can be: whatever comes of it, the task ends for its own reason.
-
-        Returns the job as it is then; None where it could not be cancelled.
-        """
-        try:
-            job = cancel(feed_id, job_id)
-        except BankSyncError as error:
-            self._say_cancelled(feed_id, job_id, str(error))
-            return None
-        self._say_cancelled(feed_id, job_id, True, why)
-        return job
-
-    def _say_cancelled(
-        self, feed_id: str, job_id: str, outcome: bool | str | None, why: str = "it took too long"
-    ) -> None:
-        """Log what came of cancelling: True, the reason why it failed, or None where nobody wanted it."""
-        if outcome is True:
-            self.log.info("Cancelled job %s of feed %s: %s.", job_id, feed_id, why)
-        elif outcome:
-            self.log.warning("Could not cancel job %s of feed %s: %s", job_id, feed_id, outcome)
+#: Seconds between polls of a job that is being cancelled: the first, and the maximum.
+_POLL_INTERVAL, _MAX_POLL_INTERVAL = 1.0, 10.0
 
 
 class BankSyncCancelJobOperator(BankSyncTaskMixin, BaseOperator):
-    """Cancel a job, and see that it has ended: its feed is then free for the next one.
+    """Cancel a job and wait until it has ended. Its feed is then free for the next sync.
 
-    Returns the job (a dict) as it ended. A job that is cancelled already, by whomever, is a success in every case: the
-    task may be tried again.
+    Returns the job (a dict) as it ended. A job that was cancelled before is a success in every case, so the task can be
+    retried.
 
-    :param feed_id: feed that the job belongs to (templated).
+    :param feed_id: feed of the job (templated).
     :param job_id: job to cancel (templated).
     :param banksync_conn_id: connection to use.
-    :param workspace_id: portal that the feed lives in (templated); None: the connection's workspace.
-    :param if_ended: what to do where the job ended before it could be cancelled, well or not. ``succeed``: nothing,
-        there is no job any more, which was the point; the result tells how it ended. ``skip``: skip the task.
-        ``fail``: fail it.
-    :param timeout: seconds to wait for a job that goes on for a while although it was cancelled.
+    :param workspace_id: workspace of the feed, for example a portal (templated); None for the connection's.
+    :param if_ended: what to do if the job completed or failed before it could be cancelled. ``succeed``: return the
+        job. ``skip``: skip the task. ``fail``: fail the task.
+    :param timeout: seconds to wait for a cancelled job to end.
     """
 
     template_fields: Sequence[str] = ("feed_id", "job_id", "workspace_id", "banksync_conn_id")
@@ -94,14 +61,14 @@ class BankSyncCancelJobOperator(BankSyncTaskMixin, BaseOperator):
         self.job_id = job_id
         self.banksync_conn_id = banksync_conn_id
         self.workspace_id = workspace_id
-        self.if_ended = one_of("if_ended", if_ended, IF_ENDED)
-        self.timeout = seconds("timeout", timeout)
+        self.if_ended = validate_choice("if_ended", if_ended, IF_ENDED)
+        self.timeout = validate_seconds("timeout", timeout)
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Cancel, and look how the job ended."""
+        """Cancel the job and return it as it ended."""
         from airflow_provider_banksync.api.jobs import JobStatus, describe, is_ended
 
-        with permanent_errors_fail(BankSyncConflictError):
+        with fail_on_permanent_errors(BankSyncConflictError):
             feed_id, job_id = require_id("feed_id", self.feed_id), require_id("job_id", self.job_id)
             try:
                 job = self.hook.cancel_job(feed_id, job_id)
@@ -112,42 +79,42 @@ class BankSyncCancelJobOperator(BankSyncTaskMixin, BaseOperator):
                     feed_id,
                     job_id,
                     self.timeout,
-                    _POLL,
-                    max_poll_interval=_LONGEST_POLL,
-                    on_progress=progress_log(self.log),
+                    _POLL_INTERVAL,
+                    max_poll_interval=_MAX_POLL_INTERVAL,
+                    on_progress=progress_logger(self.log),
                 )
             if job.get("status") == JobStatus.CANCELLED:
-                self.log.info("Cancelled: %s.", describe(job))
+                self.log.info("Cancelled the %s.", describe(job))
             else:
-                self._ended(f"It had ended already: {describe(job)}.")
-        return for_xcom(job)  # type: ignore[no-any-return]  # a dict stays a dict
+                self._handle_ended(f"The job had ended before it could be cancelled: {describe(job)}.")
+        return self.to_xcom(job)  # type: ignore[no-any-return]  # a dict stays a dict
 
-    def _ended(self, words: str) -> None:
+    def _handle_ended(self, message: str) -> None:
         if self.if_ended == "skip":
-            raise AirflowSkipException(words)
+            raise AirflowSkipException(message)
         if self.if_ended == "fail":
-            raise BankSyncConflictError(words)
-        self.log.info("%s", words)
+            raise BankSyncConflictError(message)
+        self.log.info("%s", message)
 
 
 class BankSyncTriggerLearnOperator(BankSyncFeedOperator):
-    """Have a feed's memory enrichment learn from what the feed's destination holds now.
+    """Make the memory enrichment of a feed learn from the current content of the feed's destination.
 
-    Returns what the API says about it (a dict). BankSync learns in the background, and tells nobody when it is done.
-    Learning twice does no harm: a task whose request got no answer fails for its retries.
+    Returns the API's answer (a dict). BankSync learns in the background and does not report the end. Learning twice
+    has no further effect, so Airflow may retry the task.
 
-    :param feed_id: the feed (templated). Give this or `feed_name`.
-    :param feed_name: name of the feed (templated); must be unique in its workspace.
+    :param feed_id: the feed (templated). Pass this or `feed_name`.
+    :param feed_name: name of the feed (templated). It must be unique in its workspace.
     :param banksync_conn_id: connection to use.
-    :param workspace_id: portal that the feed lives in (templated); None: the connection's workspace.
+    :param workspace_id: workspace of the feed, for example a portal (templated); None for the connection's.
     """
 
     ui_color = "#dcefe6"
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Ask for it."""
-        with permanent_errors_fail():
+        """Request the learning."""
+        with fail_on_permanent_errors():
             feed_id = self._find_feed_id()
             answer = self.hook.trigger_learn(feed_id)
-            self.log.info("Feed %s learns from its destination.", feed_id)
-            return for_xcom(answer)  # type: ignore[no-any-return]  # a dict stays a dict
+            self.log.info("BankSync is learning from the destination of feed %s.", feed_id)
+            return self.to_xcom(answer)  # type: ignore[no-any-return]  # a dict stays a dict

@@ -1,4 +1,4 @@
-"""Start a feed's sync, and wait for how it ends."""
+"""Start the sync of a feed and wait for its job."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import (
-    AirflowSkipException,
-    AirflowTaskTimeout,
-    conf,
-)
+from airflow.providers.common.compat.sdk import AirflowSkipException, AirflowTaskTimeout, conf
 
-from airflow_provider_banksync.api.checks import check_days, one_of
+from airflow_provider_banksync.api.validation import (
+    validate_choice,
+    validate_days,
+    validate_flags,
+    validate_seconds,
+)
 from airflow_provider_banksync.exceptions import (
     BankSyncConflictError,
     BankSyncError,
@@ -22,27 +23,22 @@ from airflow_provider_banksync.exceptions import (
 )
 from airflow_provider_banksync.operators.family import BankSyncFamilySyncOperator
 from airflow_provider_banksync.operators.feeds import BankSyncFeedOperator
-from airflow_provider_banksync.operators.jobs import (
-    BankSyncCancelJobOperator,
-    BankSyncCancelMixin,
-    BankSyncTriggerLearnOperator,
-)
-from airflow_provider_banksync.task import (
+from airflow_provider_banksync.operators.jobs import BankSyncCancelJobOperator, BankSyncTriggerLearnOperator
+from airflow_provider_banksync.tasks.base import (
+    DEFERRAL_GRACE,
     IF_RUNNING,
-    for_xcom,
-    permanent_errors_fail,
-    progress_log,
-    seconds,
+    TaskDeadline,
+    fail_on_permanent_errors,
+    progress_logger,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from datetime import date
 
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_banksync.durable import Found, SyncMemory
-    from airflow_provider_banksync.limits import Limit
+    from airflow_provider_banksync.tasks.durable import DurableSync, ExistingJob
 
 __all__ = [
     "BankSyncCancelJobOperator",
@@ -51,45 +47,40 @@ __all__ = [
     "BankSyncTriggerSyncOperator",
 ]
 
-#: Airflow's own timeout of a deferral comes this much (seconds) after the trigger's deadline, so that the trigger has
-#: the time for a last look and the task hears what the job was doing.
-DEFERRAL_GRACE = 600
-#: How often a sync is asked for when each time a job runs that has ended when we look for it; and the first wait
-#: between (seconds), which grows by as much each time.
-_STARTS, _SETTLE = 5, 1.0
+#: Seconds before another request for a sync, if the job that blocked it has ended. They grow with each request.
+CONFLICT_DELAY = 1.0
 
 
-class BankSyncTriggerSyncOperator(BankSyncCancelMixin, BankSyncFeedOperator):
-    """Start a sync of one feed, and wait until its job has ended.
+class BankSyncTriggerSyncOperator(BankSyncFeedOperator):
+    """Start a sync of one feed and wait until its job has ended.
 
-    Returns the job (a dict, as the API gives it), the same in every mode. The job's id is in XCom as ``job_id`` as soon
-    as the job exists. A job that failed or was cancelled fails the task, with the job's own errors in the message.
+    Returns the job (a dict, as the API sends it). The XCom ``job_id`` holds the job's id as soon as the job exists. If
+    the job fails or is cancelled, the task fails, and the message has the job's errors.
 
-    A job that this task started is cancelled where nobody waits for it any more, as the arguments say. One that it
-    joined belongs to somebody else and is left alone.
+    The operator cancels only a job that this task certainly started. It does not cancel a job that it attached to, or
+    that it found after the answer to its request was lost. The log and the error then say how to cancel the job.
 
-    :param feed_id: feed to sync (templated). Give this or `feed_name`.
-    :param feed_name: name of the feed to sync (templated); must be unique in its workspace.
-    :param from_date: first day to sync (templated): ``YYYY-MM-DD``, or a date. Without dates, or where templates leave
-        both empty, the sync is incremental.
+    :param feed_id: feed to sync (templated). Pass this or `feed_name`.
+    :param feed_name: name of the feed to sync (templated). It must be unique in its workspace.
+    :param from_date: first day to sync, ``YYYY-MM-DD`` or a date (templated). Without dates, or if templates leave both
+        empty, the sync is incremental.
     :param to_date: last day to sync, inclusive (templated).
     :param banksync_conn_id: connection to use.
-    :param workspace_id: portal that the feed lives in (templated); None: the connection's workspace.
-    :param if_running: what to do where a job of the feed is queued or running already. ``attach``: wait for that one,
-        unless dates were asked for that it does not have: then wait it out and start ours. ``wait``: wait it out and
-        start ours. ``skip``: skip the task. ``fail``: fail the task.
-    :param durable: a retry goes on with the job of an earlier try: waits for it where it runs, returns it where it has
-        completed, and starts another only where it failed or was cancelled. Airflow 3.3 and later note the job in the
-        task state store; on older ones a retry takes up a job that runs, has our dates and was started by the API
-        since the DAG run began. A cleared task always starts a sync of its own. docs/sync.md tells all of it.
+    :param workspace_id: workspace of the feed, for example a portal (templated); None for the connection's.
+    :param if_running: what to do if a job of the feed is queued or running. ``attach``: wait for that job instead,
+        unless you pass dates that it does not have; then start a sync after it. ``wait``: start a sync after it.
+        ``skip``: skip the task. ``fail``: fail the task.
+    :param durable: a retry resumes the job of an earlier try: it waits for the job if it is running, returns it if it
+        completed, and starts another only if it failed or was cancelled. A cleared task always starts another. See
+        docs/sync.md for what older Airflow versions can do.
     :param wait_for_completion: False ends the task as soon as the job exists.
     :param deferrable: wait on the triggerer, without a worker.
-    :param poll_interval: seconds between the first looks at the job; grows by half each time.
-    :param max_poll_interval: seconds between looks at most.
-    :param timeout: seconds to wait at most, in each try.
-    :param cancel_on_kill: cancel the job when the task is killed. A deferred task is told so by Airflow 3.3 and later.
-    :param cancel_on_timeout: cancel the job when `timeout` or the task's `execution_timeout` has passed.
-    :param fail_on_job_errors: fail where the job completed, but with errors (rows that did not write).
+    :param poll_interval: seconds between the first polls of the job. Each interval is 1.5 times the one before.
+    :param max_poll_interval: maximum seconds between polls.
+    :param timeout: maximum seconds to wait, in each try.
+    :param cancel_on_kill: cancel the job if the task is killed; while the task is deferred, on Airflow 3.3 and later.
+    :param cancel_on_timeout: cancel the job if `timeout` or the task's `execution_timeout` has passed.
+    :param fail_on_job_errors: fail if the job completed with errors (rows that were not written).
     """
 
     template_fields: Sequence[str] = (
@@ -126,253 +117,282 @@ class BankSyncTriggerSyncOperator(BankSyncCancelMixin, BankSyncFeedOperator):
         feed = {"feed_id": feed_id, "feed_name": feed_name}
         super().__init__(**feed, banksync_conn_id=banksync_conn_id, workspace_id=workspace_id, **kwargs)
         self.from_date, self.to_date = from_date, to_date
-        self.if_running = one_of("if_running", if_running, IF_RUNNING)
+        self.if_running = validate_choice("if_running", if_running, IF_RUNNING)
+        validate_flags(durable=durable, wait_for_completion=wait_for_completion, deferrable=deferrable)
+        validate_flags(cancel_on_kill=cancel_on_kill, cancel_on_timeout=cancel_on_timeout)
+        validate_flags(fail_on_job_errors=fail_on_job_errors)
         self.durable = durable
         self.wait_for_completion, self.deferrable = wait_for_completion, deferrable
-        self.poll_interval = seconds("poll_interval", poll_interval, least=0.01)
-        self.max_poll_interval = seconds("max_poll_interval", max_poll_interval, least=0.01)
-        self.timeout = seconds("timeout", timeout)
+        self.poll_interval = validate_seconds("poll_interval", poll_interval, least=0.01)
+        self.max_poll_interval = validate_seconds("max_poll_interval", max_poll_interval, least=0.01)
+        self.timeout = validate_seconds("timeout", timeout)
         self.cancel_on_kill, self.cancel_on_timeout = cancel_on_kill, cancel_on_timeout
         self.fail_on_job_errors = fail_on_job_errors
-        #: The job that is to be cancelled if the task is killed now.
-        self._ours: tuple[str, str] | None = None
+        #: The feed, and its job that this task waits for now, in this process.
+        self._waits_for: tuple[str, ExistingJob] | None = None
         self._killed = False
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Start or join a sync and wait for it, here or on the triggerer."""
-        from airflow_provider_banksync.limits import Limit
-
-        with permanent_errors_fail():
-            check_days(self.from_date, self.to_date)
-            limit = Limit.of_try(context, self)
-            memory = self._memory(context, self._find_feed_id())
-            found = memory.recall(self.hook, fail_on_job_errors=self.fail_on_job_errors)
-            return self._sync(context, memory, limit, found)
+        """Start a sync or attach to a running job, and wait for the job, here or on the triggerer."""
+        with fail_on_permanent_errors():
+            validate_days(self.from_date, self.to_date)
+            deadline = TaskDeadline.for_try(context, self.timeout, self.execution_timeout, self.deferrable)
+            durable = self._durable_sync(context, self._find_feed_id())
+            existing = durable.resume()  # None: this try starts a sync
+            return self._start_or_attach(context, durable, deadline, existing)
 
     def execute_after_running(self, context: Context, event: Any) -> dict[str, Any]:
-        """Come back from the triggerer when the job that was in the way has ended, however it did: start ours."""
-        from airflow_provider_banksync.limits import Limit
-        from airflow_provider_banksync.triggers.job import job_of_event
+        """Start the sync after the running job has ended. The triggerer waited for it."""
+        from airflow_provider_banksync.tasks.trigger_events import job_from_event
 
-        with permanent_errors_fail():
-            limit, found = Limit.of_event(event), None
-            memory = self._memory(context, event["feed_id"])
+        with fail_on_permanent_errors():
+            deadline, existing = TaskDeadline.from_event(event), None
+            durable = self._durable_sync(context, event["feed_id"])
             try:
-                with suppress(BankSyncNotFoundError):  # it is out of the way, too
-                    found = self._completed(memory, job_of_event(event))
+                with suppress(BankSyncNotFoundError):  # a deleted job does not block the sync either
+                    existing = durable.accept_late_success(job_from_event(event))
             except BankSyncJobTimeoutError as error:
-                raise limit.error(error) from error
-            return self._sync(context, memory, limit, found)
+                raise deadline.to_exception(error) from error
+            return self._start_or_attach(context, durable, deadline, existing)
 
     def execute_complete(self, context: Context, event: Any) -> dict[str, Any]:
-        """Come back from the triggerer when our job has ended, or the time."""
-        from airflow_provider_banksync.limits import Limit
-        from airflow_provider_banksync.triggers.job import job_of_event
+        """Return the job that the triggerer waited for, or fail as the event says."""
+        from airflow_provider_banksync.tasks.trigger_events import job_from_event
 
-        self._ours = None  # the trigger has seen to it
-        with permanent_errors_fail():
+        self._waits_for = None  # the trigger has cancelled it if it should
+        with fail_on_permanent_errors():
             try:
-                job = job_of_event(event)
+                job = job_from_event(event)
             except BankSyncJobTimeoutError as error:
-                self._say_cancelled(event["feed_id"], event["job_id"], event.get("cancelled"))
+                if error.hint:
+                    self.log.warning("%s", error.hint)
+                self._log_cancellation(event["feed_id"], event["job_id"], event.get("cancelled"))
                 if event.get("cancelled") is True:
-                    self._memory(context, event["feed_id"]).withdraw(event["job_id"])
-                raise Limit.of_event(event).error(error) from error
+                    self._durable_sync(context, event["feed_id"]).record_cancellation(event["job_id"])
+                raise TaskDeadline.from_event(event).to_exception(error) from error
             return self._finish(job)
 
     def on_kill(self) -> None:
-        """Cancel the job that the killed task has started: one quick request, and no waiting for it."""
+        """Cancel the job that this task started, with one quick request. Log which other job is left running."""
         self._killed = True
-        if self._ours is not None and self.cancel_on_kill:
-            feed_id, job_id = self._ours
-            self._cancel(feed_id, job_id, "the task was killed", self.hook.cancel_job_quickly)
+        if self._waits_for is None:
+            return
+        feed_id, existing = self._waits_for
+        if not self._log_left_running(feed_id, existing) and self.cancel_on_kill:
+            self._cancel(feed_id, existing.job["id"], "the task was killed", self.hook.cancel_job_quickly)
 
-    def _memory(self, context: Context, feed_id: str) -> SyncMemory:
-        from airflow_provider_banksync.durable import SyncMemory, Wanted
+    def _log_left_running(self, feed_id: str, existing: ExistingJob) -> str:
+        """Log and return why a job is not cancelled. Empty if it is certainly the job of this task."""
+        from airflow_provider_banksync.api.jobs import left_running
 
-        days = check_days(self.from_date, self.to_date)
-        return SyncMemory(
-            Wanted(self.banksync_conn_id, self.workspace_id or None, feed_id, *days),
+        workspace_id = self.workspace_id or existing.job.get("workspaceId")
+        message = left_running(feed_id, existing.job["id"], existing.ownership, workspace_id=workspace_id)
+        if message:
+            self.log.warning("%s", message)
+        return message
+
+    def _cancel(
+        self, feed_id: str, job_id: str, reason: str, cancel: Callable[[str, str], dict[str, Any]]
+    ) -> dict[str, Any] | None:
+        """Cancel a job and return it; None if that failed, which is logged and not raised."""
+        from airflow_provider_banksync.api.jobs import ended_by_itself
+
+        try:
+            job = cancel(feed_id, job_id)
+        except BankSyncError as error:
+            self._log_cancellation(feed_id, job_id, str(error))
+            return None
+        if not ended_by_itself(job):
+            self._log_cancellation(feed_id, job_id, True, reason)
+        return job
+
+    def _log_cancellation(
+        self, feed_id: str, job_id: str, outcome: bool | str | None, reason: str = "the task timed out"
+    ) -> None:
+        """Log the outcome of a cancellation: True, the error, or None if the task did not try to cancel."""
+        if outcome is True:
+            self.log.info("Cancelled job %s of feed %s: %s.", job_id, feed_id, reason)
+        elif outcome:
+            self.log.warning("Could not cancel job %s of feed %s: %s", job_id, feed_id, outcome)
+
+    def _durable_sync(self, context: Context, feed_id: str) -> DurableSync:
+        from airflow_provider_banksync.tasks.durable import DurableSync, SyncRequest
+
+        days = validate_days(self.from_date, self.to_date)
+        return DurableSync(
+            SyncRequest(self.banksync_conn_id, self.workspace_id or None, feed_id, *days),
+            self.hook,
             context,
             self.log,
             retries=self.retries or 0,
             durable=self.durable,
+            fail_on_job_errors=self.fail_on_job_errors,
         )
 
-    def _sync(
-        self, context: Context, memory: SyncMemory, limit: Limit, found: Found | None
+    def _start_or_attach(
+        self, context: Context, durable: DurableSync, deadline: TaskDeadline, existing: ExistingJob | None
     ) -> dict[str, Any]:
-        """See the job that was found to its end; where there is none, start one."""
-        from airflow_provider_banksync.api.jobs import running
-        from airflow_provider_banksync.durable import Found
+        """Wait for the existing job. If there is none, start a sync, or attach to the running job."""
+        from airflow_provider_banksync.api.jobs import MAX_START_ATTEMPTS, running_job
+        from airflow_provider_banksync.tasks.durable import ExistingJob
 
-        gone = 0
-        while found is None and gone < _STARTS:
+        request, attempts = durable.request, 0
+        days = request.from_date, request.to_date
+        while existing is None and attempts < MAX_START_ATTEMPTS:
+            known = durable.list_known_job_ids()
             if self._killed:
-                raise BankSyncError("the task was killed before its sync was started.")
+                raise BankSyncError("the task was killed before its sync started.")
             try:
-                found = Found(self._ask(memory), ours=True)
+                with durable.requesting(known):
+                    existing = ExistingJob(*self.hook.start_sync(request.feed_id, *days, known_job_ids=known))
             except BankSyncConflictError as conflict:
-                found = memory.claim(self.hook)
-                if found is None and (job := running(self.hook.list_jobs(memory.wanted.feed_id))):
-                    found = self._meet(memory, job, conflict, limit)
-                elif found is None:
-                    gone += 1
-                    time.sleep(_SETTLE * gone)
+                rows = self.hook.list_jobs(request.feed_id)
+                existing = durable.find_running(rows)
+                if existing is not None:
+                    self.log.info("Job %s is running. This task probably started it.", existing.job["id"])
+                elif running := running_job(rows):
+                    existing = self._handle_conflict(durable, running, conflict, deadline)
+                else:  # the running job has ended since
+                    attempts += 1
+                    time.sleep(CONFLICT_DELAY * attempts)
             else:
-                self.log.info("Started job %s of %s.", found.job["id"], self._place(found.job))
-        if found is None:
+                feed = self._describe_feed(existing.job)
+                self.log.info("Started sync of %s: job %s.", feed, existing.job["id"])
+        if existing is None:
             raise BankSyncError(
-                f"feed {memory.wanted.feed_id} was busy {_STARTS} times that a sync was asked for."
+                f"BankSync refused {MAX_START_ATTEMPTS} requests to sync feed {request.feed_id}: a job was running.",
+                hint="Retry later, or run the DAG at another time than the feed's own schedule.",
             )
-        return self._follow(context, memory, found, limit)
+        return self._wait_until_done(context, durable, existing, deadline)
 
-    def _ask(self, memory: SyncMemory) -> dict[str, Any]:
-        wanted = memory.wanted
-        memory.ask()
-        try:
-            return self.hook.trigger_sync(wanted.feed_id, wanted.from_date, wanted.to_date)
-        except BankSyncConflictError:
-            raise
-        except BankSyncError as error:
-            if not error.ambiguous:
-                memory.refused()
-            raise
-        except AirflowTaskTimeout:
-            self._cancel_unheard(memory, "its task ran out of time", wish=self.cancel_on_timeout)
-            raise
-        except BaseException:  # Airflow 2 ends a killed task so
-            self._cancel_unheard(memory, "its task was killed", wish=self.cancel_on_kill)
-            raise
+    def _handle_conflict(
+        self,
+        durable: DurableSync,
+        running: dict[str, Any],
+        conflict: BankSyncConflictError,
+        deadline: TaskDeadline,
+    ) -> ExistingJob | None:
+        """Return the running job if the task should wait for it instead. Otherwise wait until it has ended."""
+        from airflow_provider_banksync.api.jobs import Ownership, is_active
+        from airflow_provider_banksync.tasks.durable import ExistingJob
 
-    def _meet(
-        self, memory: SyncMemory, running: dict[str, Any], conflict: BankSyncConflictError, limit: Limit
-    ) -> Found | None:
-        """Deal with a job that runs and is not the one that was asked for: join it, or see it out of the way."""
-        from airflow_provider_banksync.api.jobs import is_active
-        from airflow_provider_banksync.durable import Found
-
-        memory.refused()
-        feed_id = memory.wanted.feed_id
-        if running["id"] == memory.former:
-            how = "cancelled" if memory.withdrawn else "started"
-            self.log.info("Job %s was %s by this task before this try.", running["id"], how)
-            if self.cancel_on_kill and not memory.withdrawn:
-                why = "its task was cleared"
-                running = self._cancel(feed_id, running["id"], why, self.hook.cancel_job) or running
-        elif self._joins(running, conflict):
-            self.log.info("Joined job %s of %s, which runs already.", running["id"], self._place(running))
-            return Found(running, ours=False)
+        durable.record_refusal()
+        feed_id = durable.request.feed_id
+        if running["id"] == durable.excluded_job_id:
+            if self.cancel_on_kill and not durable.excluded_was_cancelled:
+                job = self._cancel(feed_id, running["id"], "the task was cleared", self.hook.cancel_job)
+                running = job or running
+        elif self._should_attach(running, conflict):
+            self.log.info("Attached to running job %s of %s.", running["id"], self._describe_feed(running))
+            return ExistingJob(running, Ownership.ATTACHED)
         if is_active(running):
-            self.log.info("Job %s of %s is in the way: waiting it out.", running["id"], self._place(running))
-        with suppress(BankSyncNotFoundError):  # it is out of the way, too
-            return self._completed(
-                memory, self._wait(feed_id, running, limit, "execute_after_running", ours=False)
-            )
+            feed = self._describe_feed(running)
+            self.log.info("Job %s of %s is running. The sync starts when it has ended.", running["id"], feed)
+        other = ExistingJob(running, Ownership.ATTACHED)
+        with suppress(BankSyncNotFoundError):  # a deleted job does not block the sync either
+            ended = self._poll_or_defer(feed_id, other, deadline, "execute_after_running")
+            return durable.accept_late_success(ended)
         return None
 
-    def _completed(self, memory: SyncMemory, ended: dict[str, Any]) -> Found | None:
-        return memory.completed(ended, fail_on_job_errors=self.fail_on_job_errors)
+    def _should_attach(self, running: dict[str, Any], conflict: BankSyncConflictError) -> bool:
+        """Apply `if_running` to a job that this task did not start.
 
-    def _follow(self, context: Context, memory: SyncMemory, found: Found, limit: Limit) -> dict[str, Any]:
-        """See a job to its end, or to the triggerer."""
-        feed_id, job = memory.wanted.feed_id, found.job
-        self._ours = (feed_id, job["id"]) if found.ours else None
-        if self._killed:  # while it was being started, when nobody knew its id
+        :return: True to wait for that job; False to start the task's own sync after it.
+        """
+        from airflow_provider_banksync.api.jobs import conflict_action
+
+        action = conflict_action(self.if_running, running, *validate_days(self.from_date, self.to_date))
+        if action == "fail":
+            raise conflict
+        if action == "skip":
+            raise AirflowSkipException(f"Job {running['id']} of feed {running.get('feedId')} is running.")
+        return action == "attach"
+
+    def _wait_until_done(
+        self, context: Context, durable: DurableSync, existing: ExistingJob, deadline: TaskDeadline
+    ) -> dict[str, Any]:
+        """Wait for the job, here or on the triggerer, and return it."""
+        feed_id, job = durable.request.feed_id, existing.job
+        self._waits_for = (feed_id, existing)
+        if self._killed:  # while the request was in flight, and the job had no id yet
             self.on_kill()
-        memory.note(job["id"], ours=found.ours)
-        context["ti"].xcom_push(key="job_id", value=job["id"])
+        durable.record_job(job["id"], existing.ownership)
+        context["ti"].xcom_push(key="job_id", value=self.to_xcom(job["id"]))
         if not self.wait_for_completion:
-            self._ours = None
-            return for_xcom(job)  # type: ignore[no-any-return]  # a dict stays a dict
+            self._waits_for = None
+            return self.to_xcom(job)  # type: ignore[no-any-return]  # a dict stays a dict
         try:
-            ended = self._wait(feed_id, job, limit, "execute_complete", ours=found.ours)
-        except (BankSyncJobTimeoutError, AirflowTaskTimeout):
-            self._ours = None  # Airflow calls on_kill after a timeout: there is nothing left to do
-            if found.ours and self.cancel_on_timeout:
-                why = "it took too long"
-                if self._cancel(feed_id, job["id"], why, self.hook.cancel_job) is not None:
-                    memory.withdraw(job["id"])
-            raise
-        self._ours = None
+            ended = self._poll_or_defer(feed_id, existing, deadline, "execute_complete")
+        except (BankSyncJobTimeoutError, AirflowTaskTimeout) as timeout:
+            self._waits_for = None  # Airflow also calls on_kill after a timeout
+            ended = self._end_after_timeout(durable, existing, timeout)
+        self._waits_for = None
         return self._finish(ended)
 
-    def _joins(self, running: dict[str, Any], conflict: BankSyncConflictError) -> bool:
-        """Decide what to do about somebody else's job that runs: wait for it as if ours, or wait it out (False)."""
-        if self.if_running == "fail":
-            raise conflict
-        if self.if_running == "skip":
-            raise AirflowSkipException(f"Job {running['id']} of feed {running.get('feedId')} runs already.")
-        from airflow_provider_banksync.api.jobs import same_dates
-
-        asked = check_days(self.from_date, self.to_date)
-        return self.if_running == "attach" and (asked == (None, None) or same_dates(running, *asked))
-
-    def _wait(
-        self, feed_id: str, job: dict[str, Any], limit: Limit, method_name: str, *, ours: bool
+    def _end_after_timeout(
+        self, durable: DurableSync, existing: ExistingJob, timeout: BaseException
     ) -> dict[str, Any]:
+        """Cancel the job if it is ours. Return it if it has ended since the last poll, otherwise raise the timeout."""
+        from airflow_provider_banksync.api.flows import syncs
+        from airflow_provider_banksync.api.jobs import ended_by_itself
+
+        feed_id, job_id = durable.request.feed_id, existing.job["id"]
+        end = lambda *ids: self.hook.get_conn().run(syncs.end_job(*ids))  # noqa: E731
+        if message := self._log_left_running(feed_id, existing):
+            if isinstance(timeout, BankSyncJobTimeoutError):
+                timeout.hint = message
+        elif self.cancel_on_timeout and (job := self._cancel(feed_id, job_id, "the task timed out", end)):
+            if ended_by_itself(job):
+                return job
+            durable.record_cancellation(job_id)
+        raise timeout
+
+    def _poll_or_defer(
+        self, feed_id: str, existing: ExistingJob, deadline: TaskDeadline, method_name: str
+    ) -> dict[str, Any]:
+        """Return the job when it has ended, or defer and come back in the method of this name."""
         from airflow_provider_banksync.api.jobs import is_active, is_ended
 
-        if is_ended(job):
-            return job
+        if is_ended(existing.job):
+            return existing.job
         if self.deferrable:
-            self._defer(feed_id, job["id"], limit, method_name, ours=ours)
-        show = progress_log(self.log)
+            self._defer(feed_id, existing, deadline, method_name)
+        log_progress = progress_logger(self.log)
         return self.hook.wait_for_job(
             feed_id,
-            job["id"],
-            max(0.0, limit.deadline - time.time()),
+            existing.job["id"],
+            deadline.seconds_left,
             self.poll_interval,
             max_poll_interval=self.max_poll_interval,
-            on_progress=lambda job: show(job) if is_active(job) else None,  # its end is told by _finish
+            on_progress=lambda job: log_progress(job) if is_active(job) else None,  # _finish logs the end
         )
 
-    def _defer(self, feed_id: str, job_id: str, limit: Limit, method_name: str, *, ours: bool) -> None:
+    def _defer(self, feed_id: str, existing: ExistingJob, deadline: TaskDeadline, method_name: str) -> None:
         from airflow_provider_banksync.triggers.job import BankSyncJobTrigger
 
         self.defer(
             trigger=BankSyncJobTrigger(
                 feed_id=feed_id,
-                job_id=job_id,
-                deadline=limit.deadline,
-                limit=limit.name,
+                job_id=existing.job["id"],
+                ownership=existing.ownership.value,
+                deadline=deadline.deadline,
+                limit=deadline.source,
                 banksync_conn_id=self.banksync_conn_id,
                 workspace_id=self.workspace_id or None,
                 poll_interval=self.poll_interval,
                 max_poll_interval=self.max_poll_interval,
-                cancel_on_kill=self.cancel_on_kill and ours,
-                cancel_on_timeout=self.cancel_on_timeout and ours,
+                cancel_on_kill=self.cancel_on_kill,
+                cancel_on_timeout=self.cancel_on_timeout,
             ),
             method_name=method_name,
-            timeout=timedelta(seconds=max(0.0, limit.deadline - time.time()) + DEFERRAL_GRACE),
+            timeout=timedelta(seconds=deadline.seconds_left + DEFERRAL_GRACE),
         )
 
     def _finish(self, job: dict[str, Any]) -> dict[str, Any]:
-        from airflow_provider_banksync.api.jobs import check_outcome, describe, error_lines
+        from airflow_provider_banksync.api.jobs import describe, error_lines, raise_unless_succeeded
 
-        check_outcome(job, fail_on_job_errors=self.fail_on_job_errors)
+        raise_unless_succeeded(job, fail_on_job_errors=self.fail_on_job_errors)
         self.log.info("%s", describe(job))
         for line in error_lines(job):
             self.log.warning("The job completed with an error: %s", line)
-        return for_xcom(job)  # type: ignore[no-any-return]  # a dict stays a dict
-
-    def _place(self, job: dict[str, Any]) -> str:
-        """Say which feed of which client a job is of."""
-        name = f" ({self.feed_name!r})" if self.feed_name else ""
-        workspace = self.workspace_id or job.get("workspaceId")
-        where = f", workspace {workspace}" if workspace else ""
-        return f"feed {job.get('feedId')}{name}{where}"
-
-    def _cancel_unheard(self, memory: SyncMemory, why: str, *, wish: bool) -> None:
-        """Cancel the job of a request that was torn off before its answer, where there is one."""
-        from airflow_provider_banksync.api.jobs import is_active
-
-        try:
-            job = memory.asked(self.hook) if wish else None
-        except BankSyncError as error:
-            self.log.warning("Whether a job was started is not known: %s", error)
-            return
-        if job is not None and is_active(job):
-            feed_id = memory.wanted.feed_id
-            if self._cancel(feed_id, job["id"], why, self.hook.cancel_job_quickly) is not None:
-                memory.withdraw(job["id"])
+        return self.to_xcom(job)  # type: ignore[no-any-return]  # a dict stays a dict

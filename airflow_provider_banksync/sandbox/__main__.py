@@ -1,10 +1,8 @@
 """``python -m airflow_provider_banksync.sandbox``."""
 
-from __future__ import annotations
-
 import sys
 
-from airflow_provider_banksync.sandbox.cli import main
+from airflow_provider_banksync.sandbox.control.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
 
 class BankSyncBankConnectedSensor(BankSyncSensor):
-    """Wait until a bank is connected: a new one, or one whose owner has to sign in again.
+    """Wait until a bank is connected: a new bank, or one whose owner must sign in again.
 
-    Returns the bank (a dict). The log says why it is not connected yet, and which client must sign in. A person takes
-    hours or days over that: think of ``mode="reschedule"`` or ``deferrable=True``, a ``poke_interval`` of minutes and
-    a ``timeout`` of days. Modes of waiting: see `BankSyncSensor`.
+    Returns the bank (a dict). The log says why it is not connected, and which client must sign in. That takes a person
+    hours or days, so use ``mode="reschedule"`` or ``deferrable=True``, a ``poke_interval`` of minutes and a ``timeout``
+    of days. `BankSyncSensor` lists the ways to wait.
 
     :param bank_id: the bank (templated).
     """

@@ -1,8 +1,7 @@
-"""What the sensors have in common: every way to wait that Airflow has."""
+"""The base of the sensors: every way to wait that Airflow has."""
 
 from __future__ import annotations
 
-import re
 import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -16,61 +15,44 @@ from airflow.providers.common.compat.sdk import (
     conf,
 )
 
-from airflow_provider_banksync.api.checks import check_workspace_id
-from airflow_provider_banksync.compat import AIRFLOW, StartTriggerArgs, was_rescheduled
+from airflow_provider_banksync.api.validation import validate_flags, validate_workspace_id
 from airflow_provider_banksync.exceptions import BankSyncConfigError, BankSyncError, BankSyncJobError
-from airflow_provider_banksync.task import BankSyncTaskMixin, for_xcom, permanent_errors_fail
+from airflow_provider_banksync.tasks.base import (
+    DEFERRAL_GRACE,
+    BankSyncTaskMixin,
+    fail_on_permanent_errors,
+)
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_banksync.api.watches import Watch
+    from airflow_provider_banksync.api.flows.conditions import Condition
+    from airflow_provider_banksync.api.retry_policy import NotFoundGrace
     from airflow_provider_banksync.triggers.sensors import BankSyncSensorTrigger
-
-#: As `triggers.sensors.DEFERRAL_GRACE`, which a DAG file need not load.
-_GRACE = 600.0
-#: Airflow 3.1 and 3.2 start no task in the triggerer; 3.3 renders templates there; those before it do not.
-_STARTS_IN_TRIGGERER = AIRFLOW < (3, 1) or AIRFLOW >= (3, 3)
-_RENDERS_IN_TRIGGERER = AIRFLOW >= (3, 3)
-#: What a template may name that is rendered there.
-_DATES = ("ds", "ds_nodash", "ts", "ts_nodash", "ts_nodash_with_tz")
-_IN_TRIGGERER = {
-    "conn",
-    "dag_run",
-    "data_interval_end",
-    "data_interval_start",
-    "logical_date",
-    "macros",
-    "params",
-}
-_IN_TRIGGERER |= {"run_id", "task_instance", "ti", "var", *_DATES}
-_XCOM_PULL = re.compile(r"xcom_pull\(([^()]*)\)")
-_OTHER_OF_TI = re.compile(r"\b(?:ti|task_instance)\b(?!\.xcom_pull\()")
 
 
 class BankSyncSensor(BankSyncTaskMixin, BaseSensorOperator):
-    """Base of the sensors: waits by poking, rescheduled, on the triggerer, or without any worker at all.
+    """Base of the sensors. A sensor waits in poke mode, in reschedule mode, on the triggerer, or without any worker.
 
-    What is wrong is warned of once in each try of the task; ``mode="reschedule"``, where each look is a process of its
-    own, logs it with the later looks as information, and what comes to light in those, too.
+    A problem is a WARNING once in each try, then INFO.
 
-    ``timeout`` and ``soft_fail`` mean in each mode what they mean to Airflow. An error that no retry can cure fails
-    the task at once.
+    ``timeout`` and ``soft_fail`` work as in Airflow's sensors, in each mode. An error that no retry can fix fails the
+    task at once.
 
     :param banksync_conn_id: connection to use.
-    :param workspace_id: portal to look in (templated); None: the connection's workspace.
-    :param deferrable: wait on the triggerer, without a worker. ``poke_interval`` is then the longest time between
-        looks; the first ones come sooner.
-    :param start_from_trigger: with `deferrable`, go to the triggerer straight from the scheduler, past any pool.
-        With ``do_xcom_push=False``, too, and without outlets, hooks and callbacks for start or success, the task also
-        ends there and no worker is used at all, unless it fails: a worker sees to its retries. (Listeners are not told
-        of such an end.) Airflow 3.3 and later can, 2.11 and 3.0 where no field is templated. Where Airflow cannot, and
-        for mapped tasks and templates that only a worker can render, a worker takes the task to the triggerer as
-        without this. The triggerer renders ``params``, ``var``, ``conn``, ``macros``, ``dag_run``, the run's dates, and
-        XComs of tasks that are not mapped.
+    :param workspace_id: workspace to poll, for example a portal (templated); None for the connection's.
+    :param deferrable: wait on the triggerer, without a worker. ``poke_interval`` is then the maximum time between
+        polls; the first polls come sooner.
+    :param start_from_trigger: with `deferrable`, the scheduler starts the task in the triggerer, outside of any pool.
+        With ``do_xcom_push=False``, and without outlets, hooks and callbacks for start or success, the task also ends
+        there. It then needs a worker only if it fails. (Airflow notifies no listener of this.) Airflow 3.3 and later
+        can do this; 2.11 and 3.0 can if no field is templated. Otherwise, and for mapped tasks and templates that only
+        a worker can render, a worker starts the task. The triggerer renders ``params``, ``var``, ``conn``, ``macros``,
+        ``dag_run``, the run's dates, and XComs of tasks that are not mapped.
     """
 
-    #: Where the class of the trigger is, which a DAG file need not load.
+    _not_found: NotFoundGrace
+    #: Path of the trigger's class, which a DAG file need not load.
     _trigger_path: str
 
     def __init__(
@@ -83,61 +65,71 @@ class BankSyncSensor(BankSyncTaskMixin, BaseSensorOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        validate_flags(deferrable=deferrable, start_from_trigger=start_from_trigger)
         if start_from_trigger and not deferrable:
             raise BankSyncConfigError("start_from_trigger=True needs deferrable=True.")
         self.banksync_conn_id = banksync_conn_id
         self.workspace_id = workspace_id
         self.deferrable = deferrable
-        self._watch: Watch[Any] | None = None
+        self._condition: Condition[Any] | None = None
 
     def execute(self, context: Context) -> Any:
         """Wait, here or on the triggerer."""
         if not self.deferrable:
             return super().execute(context)
         try:
-            with permanent_errors_fail():
+            with fail_on_permanent_errors():
                 trigger = self._trigger(deadline=time.time() + self.timeout)
-                trigger.watch(self.log)  # for what is wrong with the arguments
-        except AirflowFailException as error:  # as Airflow has it where a sensor pokes
+                trigger.condition(self.log)  # raises if an argument is wrong
+        except AirflowFailException as error:  # as Airflow does when a sensor pokes
             if self.soft_fail or self.never_fail:
                 raise AirflowSkipException(str(error)) from error
             raise
         self.defer(
             trigger=trigger,
             method_name="execute_complete",
-            timeout=timedelta(seconds=self.timeout + _GRACE),
+            timeout=timedelta(seconds=self.timeout + DEFERRAL_GRACE),
         )
         return None
 
     def poke(self, context: Context) -> PokeReturnValue:
-        """Look once. A look that fails for a passing reason counts as "not yet"."""
-        from airflow_provider_banksync.api import waits
+        """Poll once. A poll that fails with a transient error counts as "not yet".
 
-        with permanent_errors_fail(BankSyncJobError):
-            if self._watch is None:
-                self._watch = self._trigger().watch(self.log)
-                self._watch.again = self.reschedule and was_rescheduled(context)
+        So does a 404 in the first minute, or in reschedule mode a 404 of the first poll.
+        """
+        from airflow_provider_banksync.api.flows import polling
+        from airflow_provider_banksync.api.retry_policy import NotFoundGrace
+        from airflow_provider_banksync.compat import was_rescheduled
+
+        with fail_on_permanent_errors(BankSyncJobError):
+            if self._condition is None:
+                self._condition = self._trigger().condition(self.log)
+                again = self.reschedule and was_rescheduled(context)
+                self._condition.already_warned = again
+                self._not_found = NotFoundGrace(float("-inf") if again else None)
             try:
-                found = self.hook.get_conn().run(waits.look_once(self._watch, self.timeout))
+                row = self.hook.get_conn().run(polling.poll_once(self._condition, self.timeout))
             except BankSyncError as error:
-                if not error.transient:
+                if not (error.transient or self._not_found.covers(error, time.monotonic())):
                     raise
-                self.log.warning("Could not look: %s Waiting on.", error)
-                found = None
-            return PokeReturnValue(is_done=found is not None, xcom_value=for_xcom(found))
+                self.log.warning("The poll failed: %s Polling again.", error)
+                row = None
+            else:
+                self._not_found.reset()
+            return PokeReturnValue(is_done=row is not None, xcom_value=self.to_xcom(row))
 
     def execute_complete(self, context: Context, event: Any) -> dict[str, Any]:
-        """Come back from the triggerer."""
-        from airflow_provider_banksync.triggers.sensors import row_of_event
+        """Return the row that the triggerer waited for, or fail as the event says."""
+        from airflow_provider_banksync.tasks.trigger_events import row_from_event
 
-        with permanent_errors_fail(BankSyncJobError):
-            row = row_of_event(event)
+        with fail_on_permanent_errors(BankSyncJobError):
+            row = row_from_event(event)
         if row is None:
             raise AirflowSensorTimeout(event["message"])
-        return for_xcom(row)  # type: ignore[no-any-return]  # a dict stays a dict
+        return self.to_xcom(row)  # type: ignore[no-any-return]  # a dict stays a dict
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Come back from the triggerer; ``never_fail`` is for all errors, as where a sensor pokes."""
+        """Resume after a deferral, and skip the task after any error with ``never_fail``, as poke mode does."""
         try:
             return super().resume_execution(next_method, next_kwargs, context)
         except AirflowSkipException:
@@ -148,16 +140,16 @@ class BankSyncSensor(BankSyncTaskMixin, BaseSensorOperator):
             raise
 
     def _trigger_arguments(self) -> dict[str, Any]:
-        """Return what one wait has that another has not."""
+        """Return the arguments that only this sensor's trigger has."""
         raise NotImplementedError
 
     def _trigger(self, **when: Any) -> BankSyncSensorTrigger:
         from airflow_provider_banksync.triggers import sensors
 
-        if self._workspace_lost or self.workspace_id is not None:
-            check_workspace_id(self.workspace_id)
-        kind: type[BankSyncSensorTrigger] = getattr(sensors, self._trigger_path.rpartition(".")[2])
-        return kind(**self._all_arguments(), **when)
+        if self._workspace_rendered_empty or self.workspace_id is not None:
+            validate_workspace_id(self.workspace_id)
+        trigger: type[BankSyncSensorTrigger] = getattr(sensors, self._trigger_path.rpartition(".")[2])
+        return trigger(**self._all_arguments(), **when)
 
     def _all_arguments(self) -> dict[str, Any]:
         return {
@@ -168,89 +160,26 @@ class BankSyncSensor(BankSyncTaskMixin, BaseSensorOperator):
             "max_poll_interval": self.poke_interval,
         }
 
-    def _start_from_trigger(self, wanted: bool) -> None:
-        """Have Airflow start the task in the triggerer, if it can; to be called when all arguments are in place."""
-        if not wanted or not _STARTS_IN_TRIGGERER:
+    def _start_from_trigger(self, enabled: bool) -> None:
+        """Let Airflow start the task in the triggerer, if it can. Call this when all arguments are set."""
+        if not enabled:
             return
-        try:
-            arguments = {name: self._for_triggerer(value) for name, value in self._all_arguments().items()}
-        except _NeedsWorkerError as reason:
-            self.log.debug("Task %s is not started in the triggerer: %s.", self.task_id, reason)
-            return
-        deferral = self.timeout + _GRACE
-        if self.execution_timeout is not None:  # Airflow lets the deferral last no longer
-            deferral = min(deferral, self.execution_timeout.total_seconds())
-        self.start_trigger_args = StartTriggerArgs(
-            trigger_cls=self._trigger_path,
-            trigger_kwargs={
-                **arguments,
-                "timeout": self.timeout,
-                "leeway": deferral - self.timeout,
-                "ends_task": not self._ends_in_worker(),
-            },
-            next_method="execute_complete",
-            timeout=timedelta(seconds=self.timeout + _GRACE),
+        from airflow_provider_banksync.tasks.start_from_trigger import start_trigger_args
+
+        arguments = start_trigger_args(
+            self, self._trigger_path, self._all_arguments(), ends_task=not self._needs_worker_to_finish()
         )
-        self.start_from_trigger = True
+        if arguments is not None:
+            self.start_trigger_args = arguments
+            self.start_from_trigger = True
 
-    def _for_triggerer(self, value: Any) -> Any:
-        from airflow.providers.common.compat.sdk import XComArg
-
-        if isinstance(value, XComArg):
-            if self.get_dag() is None:
-                raise _NeedsWorkerError("the XCom's DAG is not known yet")
-            value = str(value)  # a template, where it is all that a task pushed
-            if "{{" not in value:
-                raise _NeedsWorkerError("only a worker maps and zips XComs")
-        if not isinstance(value, str) or "{" not in value:
-            return value
-        if not _RENDERS_IN_TRIGGERER:
-            raise _NeedsWorkerError("this Airflow renders no templates in the triggerer")
-        if self.get_closest_mapped_task_group() is not None:
-            raise _NeedsWorkerError("only a worker knows the map index")
-        return _template_for_triggerer(value)
-
-    def _ends_in_worker(self) -> bool:
-        """Tell whether only a worker can do all that the end of this task asks for."""
+    def _needs_worker_to_finish(self) -> bool:
         return bool(
             self.outlets
             or self.on_success_callback
             or self.on_execute_callback
             or self._pre_execute_hook
             or self._post_execute_hook
-            # Airflow 3 encodes twice what its triggerer pushes; and it never asks the user's own XCom backend.
+            # Airflow 3 encodes an XCom of its triggerer twice, and ignores the user's XCom backend there.
             or self.do_xcom_push
         )
-
-
-class _NeedsWorkerError(Exception):
-    """An argument has a value that only a worker can work out."""
-
-
-def _template_for_triggerer(text: str) -> str:
-    """Return a template in the form in which the triggerer can render it.
-
-    It knows no macros of the user's, and asks for an XCom only where that is said to be of no mapped task; anything
-    else that it would have to ask for, it waits for without an end.
-    """
-    from jinja2 import Environment, TemplateSyntaxError, meta
-
-    text = _XCOM_PULL.sub(_pull_of_unmapped, text)
-    environment = Environment(autoescape=True)
-    environment.filters.update(dict.fromkeys(_DATES, str))  # Airflow's own filters are named as its dates
-    try:
-        names = meta.find_undeclared_variables(environment.parse(text))
-    except TemplateSyntaxError as error:
-        raise _NeedsWorkerError(str(error)) from error
-    if unknown := names - _IN_TRIGGERER:
-        raise _NeedsWorkerError(f"the triggerer does not know {', '.join(sorted(unknown))}")
-    if _OTHER_OF_TI.search(text) or text.count("xcom_pull") != text.count("map_indexes="):
-        raise _NeedsWorkerError("the triggerer cannot ask for all of that")
-    return text
-
-
-def _pull_of_unmapped(match: re.Match[str]) -> str:
-    inside = match[1].strip().rstrip(",")
-    if "map_indexes" in inside:
-        return match[0]
-    return f"xcom_pull({inside}, map_indexes=-1)" if inside else "xcom_pull(map_indexes=-1)"

@@ -1,27 +1,37 @@
-"""Wait until a feed is synced, whoever starts it."""
+"""Wait for the next sync of a feed."""
 
 from __future__ import annotations
 
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_banksync.api.validation import parse_datetime, validate_flag
 from airflow_provider_banksync.sensors.base import BankSyncSensor
-from airflow_provider_banksync.task import moment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: The end of the run's data interval; a run that has none (a manual one on Airflow 3) counts from when it may run.
+#: The end of the run's data interval. A run without one (a manual run on Airflow 3) uses the time when it may start.
 END_OF_INTERVAL = (
     "{{ data_interval_end if data_interval_end is defined and data_interval_end else dag_run.run_after }}"
 )
 
 
 class BankSyncFeedSyncedSensor(BankSyncSensor):
-    """Wait for a completed sync of a feed that ended at or after a moment: for feeds on BankSync's own schedule.
+    """Wait for a completed sync of a feed that ended at or after a moment. Use it for feeds on BankSync's own schedule.
 
-    Returns the job (a dict): the newest that qualifies. When it ended is what the API says; the clocks of this
-    machine do not matter. A sync that completed although some rows did not write counts, and is warned of in the log.
+    The end of the job counts, so a job that began before that moment is accepted if it ended at or after it. A job that
+    ended before it is never accepted: all its data was read before. A job that has no ``completedAt`` counts with its
+    ``updatedAt``. A sync of given days (``startDate``, ``endDate``) counts, whatever these days are.
+
+    The API does not tell when a job read the bank's data. It was read at some time between ``startedAt`` and
+    ``completedAt``. If all of it must be read after a moment, compare ``startedAt`` of the returned job, or set
+    `synced_after` later by the time that the feed's longest sync takes.
+
+    Returns the newest such job (a dict). The API's time counts, not the clock of this machine. A sync that completed
+    with errors (rows that were not written) counts, and is logged as a warning.
+
+    This waits for the first sync after midnight UTC:
 
     .. code-block:: python
 
@@ -29,14 +39,13 @@ class BankSyncFeedSyncedSensor(BankSyncSensor):
             task_id="synced", feed_id="{{ params.feed_id }}", synced_after="{{ data_interval_end | ds }}"
         )
 
-    waits for the first sync of the day, midnight UTC being the start of it. Modes of waiting: see `BankSyncSensor`.
+    `BankSyncSensor` lists the ways to wait.
 
     :param feed_id: the feed (templated).
-    :param synced_after: a datetime, a date, or ISO 8601 text (templated); without an offset, it is UTC; a day is its
-        first instant, midnight UTC. The default is the end of the run's data interval, so that the sync has seen all of
-        it.
-    :param fail_on_failed_job: fail the task at once where a job failed since then, and none completed. Otherwise a
-        failed job is warned of in the log, and a later one awaited; a cancelled one always is.
+    :param synced_after: a datetime, a date, or ISO 8601 text (templated), in UTC if it has no offset. A date is its
+        midnight. The default is the end of the run's data interval.
+    :param fail_on_failed_job: fail the task at once if a job failed since that moment and none completed. False logs a
+        failed job as a warning and waits for a later one, as for a cancelled job.
     """
 
     template_fields: Sequence[str] = ("feed_id", "synced_after", "workspace_id", "banksync_conn_id")
@@ -54,10 +63,10 @@ class BankSyncFeedSyncedSensor(BankSyncSensor):
     ) -> None:
         super().__init__(start_from_trigger=start_from_trigger, **kwargs)
         if isinstance(synced_after, str) and "{" not in synced_after:
-            moment("synced_after", synced_after)
+            parse_datetime("synced_after", synced_after)
         self.feed_id = feed_id
         self.synced_after = synced_after
-        self.fail_on_failed_job = fail_on_failed_job
+        self.fail_on_failed_job = validate_flag("fail_on_failed_job", fail_on_failed_job)
         self._start_from_trigger(start_from_trigger)
 
     def _trigger_arguments(self) -> dict[str, Any]:

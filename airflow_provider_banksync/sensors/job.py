@@ -1,9 +1,10 @@
-"""Wait for a job that somebody else started."""
+"""Wait for a job."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_banksync.api.validation import validate_flag
 from airflow_provider_banksync.sensors.base import BankSyncSensor
 
 if TYPE_CHECKING:
@@ -11,16 +12,15 @@ if TYPE_CHECKING:
 
 
 class BankSyncJobSensor(BankSyncSensor):
-    """Wait until a job has ended; succeed when it completed, fail when it failed or was cancelled.
+    """Wait until a job has ended. Succeed if it completed, and fail if it failed or was cancelled.
 
-    A job that did not end well fails the sensor at once, without retries: it cannot end another way any more.
+    If it failed or was cancelled, Airflow does not retry the task, because the job's status is final.
 
-    Returns the job (a dict). All of Airflow's ways to wait work: ``mode="poke"``, ``mode="reschedule"``,
-    ``deferrable=True``, and ``start_from_trigger=True`` (see `BankSyncSensor`).
+    Returns the job (a dict). `BankSyncSensor` lists the ways to wait.
 
-    :param feed_id: feed that the job belongs to (templated).
+    :param feed_id: feed of the job (templated).
     :param job_id: job to wait for (templated).
-    :param fail_on_job_errors: fail where the job completed, but with errors (rows that did not write).
+    :param fail_on_job_errors: fail if the job completed with errors (rows that were not written).
     """
 
     template_fields: Sequence[str] = ("feed_id", "job_id", "workspace_id", "banksync_conn_id")
@@ -39,12 +39,8 @@ class BankSyncJobSensor(BankSyncSensor):
         super().__init__(start_from_trigger=start_from_trigger, **kwargs)
         self.feed_id = feed_id
         self.job_id = job_id
-        self.fail_on_job_errors = fail_on_job_errors
+        self.fail_on_job_errors = validate_flag("fail_on_job_errors", fail_on_job_errors)
         self._start_from_trigger(start_from_trigger)
 
     def _trigger_arguments(self) -> dict[str, Any]:
-        return {
-            "feed_id": self.feed_id,
-            "job_id": self.job_id,
-            "fail_on_job_errors": self.fail_on_job_errors,
-        }
+        return {"feed_id": self.feed_id, "job_id": self.job_id, "fail_on_job_errors": self.fail_on_job_errors}

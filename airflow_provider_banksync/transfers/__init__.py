@@ -1,1 +1,1 @@
-"""Transfers: from BankSync to where the data is kept."""
+"""Transfers: from BankSync to files."""

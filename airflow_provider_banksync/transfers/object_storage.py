@@ -1,13 +1,14 @@
-"""From BankSync to files, in a folder or in an object store."""
+"""BankSyncToObjectStorageOperator: from BankSync to files in a folder or an object store."""
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, BaseOperator
 
-from airflow_provider_banksync.exceptions import BankSyncConfigError
-from airflow_provider_banksync.task import BankSyncTaskMixin, permanent_errors_fail
+from airflow_provider_banksync.api.validation import validate_choice, validate_flags, validate_integer
+from airflow_provider_banksync.tasks.base import ON_UNAVAILABLE, BankSyncTaskMixin, fail_on_permanent_errors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -15,56 +16,66 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_banksync.extract.export import Export
+    from airflow_provider_banksync.tasks.export_task import ExportTask
 
-ON_UNAVAILABLE = ("fail", "report")
-FILE_FORMATS = ("jsonl", "csv", "parquet")
-COMPRESSIONS = (None, "gzip", "zstd")
-MOST_CONCURRENT = 64
+MAX_CONCURRENCY = 64
 
 
 class BankSyncToObjectStorageOperator(BankSyncTaskMixin, BaseOperator):
-    """Write a listing, or the data of accounts, to files: one folder per workspace, and a manifest.
+    """Write a listing, or the data of accounts, to files: a folder for each workspace, and a manifest.
 
-    ``<destination>/resource=<resource>/workspace_id=<id>/…/part-….jsonl``. The manifest, ``_manifest.json``, is written
-    last and lists every file with its rows, bytes, SHA-256 and owner: what is in it is complete. Transactions and
-    trades are read for a window of days, and each window has folders and a manifest of its own; listings, balances,
-    holdings and loans are as they are at that moment, and replace what was there. See docs/export.md.
+    The files are ``<destination>/resource=<resource>/workspace_id=<id>/…/part-….jsonl``. The manifest,
+    ``_manifest.json``, is written last. It lists every file with its rows, bytes, SHA-256, client, bank and account.
+    Every listed file is complete. Transactions and trades are read for a window of days, and each window has its own
+    folders and manifest. For other resources, the current rows replace the earlier export. See docs/export.md.
 
-    Running it again leaves the same files, and removes what its earlier manifest lists and is gone. A try that was
-    killed is taken up by the next try of the same task where it stopped, account by account.
+    A second run writes the same rows again, in files with other names. When its manifest is written, it removes the
+    files that it has replaced. If it fails before, the earlier manifest and its files stay. Files of an account or
+    client that the API does not list any more stay, and the manifest marks them as ``gone``. If a try is killed, the
+    next try of the task reads only the remaining accounts.
 
-    Returns a summary, which the events of asset outlets carry, too: ``manifest`` (its URL), ``path`` (the folder that
-    the manifest's paths are relative to), ``rows``, ``files``, ``workspaces`` (how many have rows), ``unavailable`` (a
-    list of ``workspace_id``, ``portal``, ``bank``, ``account``, ``reason`` and so on).
+    Returns a summary. Events of asset outlets carry it too: ``manifest`` (its URL), ``path`` (the folder that paths in
+    the manifest are relative to), ``rows``, ``files``, ``workspaces`` (how many have rows), ``unfit`` (a column and how
+    many of its values are in the column ``extra``, because they do not fit), ``unavailable`` (a list with
+    ``workspace_id``, ``portal``, ``bank``, ``account``, ``reason`` and more, of at most 100 entries),
+    ``unavailable_count``, ``unavailable_reasons`` (how many for each reason; the manifest has all entries) and ``gone``
+    (how many accounts or workspaces the export keeps although the API does not list them any more).
 
     :param resource: workspaces, portals, banks, accounts, feeds, integrations, enrichments or jobs; or transactions,
         balances, holdings, trades or loans (templated).
-    :param destination: URL of a folder: ``file:///data/lake``, ``s3://bucket/prefix``, ``gs://``, ``abfs://``
-        (templated); a path without a scheme is one on this machine, and begins with ``/``.
-    :param storage_conn_id: Airflow connection for the object store; None for what its library finds by itself.
-    :param scope: ``self``: of this workspace. ``family``: of this one and all its portals (templated).
-    :param workspace_ids: of the family, only these workspaces; None: all (templated).
-    :param bank_ids: only what belongs to these bank connections; for accounts and the data of accounts (templated).
-    :param account_ids: only these accounts; for the data of accounts (templated).
-    :param where: fields and the value, or list of values, that each must have: of the rows of a listing; for the data
-        of accounts, of the accounts: ``{"currency": "EUR"}`` (templated).
-    :param from_date: first day to read, ``YYYY-MM-DD`` (templated). Without it, the days that ended within the run's
-        data interval, by the DAG's timezone; for a run that has none, the day before it.
-    :param to_date: last day, inclusive (templated); None, with `from_date`: the last day of the data interval.
-    :param incremental: of transactions, what is new since the last run, by the API's cursors; each run writes a batch
-        of its own. An account that was not read before begins at `from_date`, or where the API begins.
-    :param full_refresh: with `incremental`: forget the cursors of the chosen accounts, and read each from its beginning
+    :param destination: URL of a folder: ``file:///data/lake``, ``s3://bucket/prefix``, ``gs://``, ``abfs://``. A path
+        without a scheme is a path on this machine, and begins with ``/`` (templated).
+    :param storage_conn_id: Airflow connection of the object store. None uses the credentials that its library finds
         (templated).
-    :param file_format: ``jsonl``: each row with every field as it came; ``csv``; ``parquet``.
-    :param compression: ``gzip`` or ``zstd``; None: none, and for Parquet Snappy.
+    :param scope: ``self`` for this workspace, ``family`` for this workspace and all its portals (templated).
+    :param workspace_ids: with ``scope="family"``, export these workspaces only (templated).
+    :param bank_ids: export only rows of these bank connections. For accounts and their data (templated).
+    :param account_ids: export only these accounts. For the data of accounts (templated).
+    :param where: fields, and the value or list of values that each must have, such as ``{"currency": "EUR"}``. Applies
+        to the rows of a listing. For the data of accounts, it applies to the accounts (templated).
+    :param from_date: first day to read, ``YYYY-MM-DD``. Without it, the days that ended in the data interval of the
+        run, in the timezone of the DAG. If the run has no data interval, the day before it (templated).
+    :param to_date: last day to read. Without it, the last day of the data interval (templated).
+    :param incremental: read only the transactions that are new since the last run, by the API's cursors. Each run
+        writes a batch. An account that was never read begins at `from_date`, or where the API begins.
+    :param full_refresh: with `incremental`, forget the cursors of the selected accounts, and read each from its
+        beginning. True or False, or the text ``true`` or ``false`` (templated).
+    :param allow_shrink: accept a listing that is much shorter than the one of the last export. Without it, the task
+        fails if the listing has lost more than a tenth, and more than three, of its accounts or rows. True or False,
+        or the text ``true`` or ``false`` (templated).
+    :param file_format: ``jsonl`` (each row with every field as it was sent), ``csv`` or ``parquet``.
+    :param compression: ``gzip``, ``zstd`` or None. With None, Parquet uses Snappy.
     :param escape_formulas: in CSV, put a ``'`` before texts that a spreadsheet would take for a formula.
-    :param max_rows_per_file: begin another file after so many rows; None: never.
-    :param concurrency: how many requests are under way at once, 1 to 64. They share the rate limit of the key.
-    :param on_unavailable: what to do about accounts that cannot be read, as their bank wants its owner to sign in, or
-        they are gone: after all others were written, ``fail`` the task, or ``report`` them and succeed.
-    :param banksync_conn_id: connection to use.
-    :param workspace_id: portal to export (templated); None: the connection's workspace.
+    :param max_rows_per_file: begin another file after this many rows. None means no limit.
+    :param concurrency: number of requests in flight, 1 to 64. They share the rate limit of the key.
+    :param on_unavailable: what to do if accounts cannot be read, because their bank needs a new sign-in or they are
+        gone. After all others are written, ``fail`` the task, or ``report`` them and succeed. If a retry may help and
+        Airflow has one left, the task fails in both cases.
+    :param on_drift: what to do if values do not fit their columns in CSV or Parquet, such as the text ``n/a`` in a
+        column of amounts. Such values are in the column ``extra``. After all rows are written, ``warn`` in the log, or
+        ``fail`` the task.
+    :param banksync_conn_id: Airflow connection to BankSync (templated).
+    :param workspace_id: portal to export. None means the workspace of the connection (templated).
     """
 
     template_fields: Sequence[str] = (
@@ -79,11 +90,12 @@ class BankSyncToObjectStorageOperator(BankSyncTaskMixin, BaseOperator):
         "from_date",
         "to_date",
         "full_refresh",
+        "allow_shrink",
         "workspace_id",
         "banksync_conn_id",
     )
     ui_color = "#f7f0de"
-    _export: Export | None = None
+    _export: ExportTask | None = None
 
     def __init__(
         self,
@@ -100,25 +112,28 @@ class BankSyncToObjectStorageOperator(BankSyncTaskMixin, BaseOperator):
         to_date: str | date | None = None,
         incremental: bool = False,
         full_refresh: bool | str = False,
+        allow_shrink: bool | str = False,
         file_format: str = "jsonl",
         compression: str | None = None,
         escape_formulas: bool = True,
         max_rows_per_file: int | None = None,
         concurrency: int = 8,
         on_unavailable: str = "fail",
+        on_drift: str = "warn",
         banksync_conn_id: str = "banksync_default",
         workspace_id: str | None = None,
         **kwargs: Any,
     ) -> None:
+        from airflow_provider_banksync.export.formats import ON_DRIFT, validate_format
+
         super().__init__(**kwargs)
-        _check_choice("on_unavailable", on_unavailable, ON_UNAVAILABLE)
-        _check_choice("file_format", file_format, FILE_FORMATS)
-        _check_choice("compression", compression, COMPRESSIONS)
-        _check_flag("incremental", incremental)
-        _check_flag("escape_formulas", escape_formulas)
-        _check_number("concurrency", concurrency, MOST_CONCURRENT)
+        validate_choice("on_unavailable", on_unavailable, ON_UNAVAILABLE)
+        validate_choice("on_drift", on_drift, ON_DRIFT)
+        validate_format(file_format, compression)
+        validate_flags(incremental=incremental, escape_formulas=escape_formulas)
+        validate_integer("concurrency", concurrency, least=1, most=MAX_CONCURRENCY)
         if max_rows_per_file is not None:
-            _check_number("max_rows_per_file", max_rows_per_file)
+            validate_integer("max_rows_per_file", max_rows_per_file, least=1)
         self.resource = resource
         self.destination = destination
         self.storage_conn_id = storage_conn_id
@@ -131,47 +146,46 @@ class BankSyncToObjectStorageOperator(BankSyncTaskMixin, BaseOperator):
         self.to_date = to_date
         self.incremental = incremental
         self.full_refresh = full_refresh
+        self.allow_shrink = allow_shrink
         self.file_format = file_format
         self.compression = compression
         self.escape_formulas = escape_formulas
         self.max_rows_per_file = max_rows_per_file
         self.concurrency = concurrency
         self.on_unavailable = on_unavailable
+        self.on_drift = on_drift
         self.banksync_conn_id = banksync_conn_id
         self.workspace_id = workspace_id
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Fetch and write; then write the manifest, and only then say what could not be had."""
-        from airflow_provider_banksync.export.store import ExportError
-        from airflow_provider_banksync.extract.export import Export
+        """Export, and return the summary. Fails only after everything that can be read is written."""
+        from airflow_provider_banksync.export.storage.folder import ExportError
+        from airflow_provider_banksync.tasks.export_request import ExportRequest
+        from airflow_provider_banksync.tasks.export_task import ExportTask
 
-        with permanent_errors_fail():
+        with fail_on_permanent_errors():
             try:
-                self._export = Export(self, context)
-                return self._export.run()
+                arguments = {field.name: getattr(self, field.name) for field in fields(ExportRequest)}
+                self._export = ExportTask(ExportRequest(**arguments), self.hook, context, self.log)
+                summary: dict[str, Any] = self.to_xcom(self._export.run())
             except ExportError as error:
                 raise (AirflowFailException if error.permanent else AirflowException)(str(error)) from error
             finally:
                 self._export = None
+        self._add_to_outlet_events(context, summary)
+        return summary
 
     def on_kill(self) -> None:
-        """Leave off and give the lock back, so that no other run has to wait until it counts as dead."""
+        """Cancel the export and release its lock, so that another run need not wait for the lock to expire."""
         if self._export is not None:
             self._export.stop()
 
+    def _add_to_outlet_events(self, context: Context, summary: dict[str, Any]) -> None:
+        from airflow.providers.common.compat.sdk import Asset
 
-def _check_choice(argument: str, value: object, choices: Sequence[object]) -> None:
-    if value not in choices:
-        named = ", ".join(str(each) for each in choices)
-        raise BankSyncConfigError(f"{argument} must be one of {named}, not {value!r}.")
-
-
-def _check_flag(argument: str, value: object) -> None:
-    if not isinstance(value, bool):  # "False", or a template, would count as True
-        raise BankSyncConfigError(f"{argument} must be True or False, not {value!r}.")
-
-
-def _check_number(argument: str, value: object, most: int | None = None) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1 or value > (most or value):
-        limit = f"from 1 to {most}" if most else "of at least 1"
-        raise BankSyncConfigError(f"{argument} must be a whole number {limit}, not {value!r}.")
+        events = context.get("outlet_events")
+        for outlet in self.outlets:
+            # An outlet may have any type. An alias does not name its asset.
+            is_asset = isinstance(outlet, Asset) or type(outlet).__name__ in ("AssetNameRef", "AssetUriRef")
+            if events is not None and is_asset:
+                events[outlet].extra.update(summary)

@@ -2,178 +2,143 @@
 
 from __future__ import annotations
 
-import random
-import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_banksync.compat import BaseTrigger, TriggerEvent
-from airflow_provider_banksync.task import error_payload, progress_log
+from airflow.triggers.base import TriggerEvent
+
+from airflow_provider_banksync.exceptions import BankSyncError, BankSyncJobTimeoutError
+from airflow_provider_banksync.tasks.base import progress_logger
+from airflow_provider_banksync.triggers import BankSyncTrigger
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from airflow_provider_banksync.api.aio import AsyncClient
 
+@dataclass(kw_only=True, eq=False, repr=False)
+class BankSyncJobTrigger(BankSyncTrigger):
+    """Fires one event: when the job has ended, when the wait timed out, or when an error ends the wait.
 
-class BankSyncJobTrigger(BaseTrigger):
-    """Fires once, when the job has ended, when the time is up, or when waiting on makes no sense.
-
-    The event is a dict: ``status`` (``ended``, ``timeout``, ``error``), ``feed_id``, ``job_id``, ``deadline``,
+    The event is a dict: ``status`` (``ended``, ``timeout`` or ``error``), ``feed_id``, ``job_id``, ``deadline``,
     ``limit``, and
 
-    - ``job``, with ``ended`` and ``timeout``: the job as last seen, as JSON text, so that no digit gets lost;
-    - ``cancelled``, with ``timeout``: True, the reason why it could not be, or None where it was not to be;
+    - ``job``, with ``ended`` and ``timeout``: the job's last known state, as JSON text;
+    - ``cancelled``, with ``timeout``: True, the error of the cancellation, or None if the job was not to be cancelled;
+    - ``left_running``, with ``timeout``: how to cancel the job, if the trigger must not cancel it;
     - ``error``, with ``error``: the error's ``type`` and ``message``.
 
-    :param feed_id: feed that the job belongs to.
-    :param job_id: job to wait for.
-    :param deadline: moment when to give up, in seconds since the epoch, so that it survives a restart or a move to
-        another triggerer.
-    :param limit: what the deadline comes from, for the event.
-    :param banksync_conn_id: connection to use.
-    :param workspace_id: portal that the feed lives in; None: the connection's workspace.
-    :param poll_interval: seconds between the first looks; grows by half each time.
-    :param max_poll_interval: seconds between looks at most.
-    :param cancel_on_kill: cancel the job when somebody kills the deferred task (Airflow 3.3 and later tell triggers).
-    :param cancel_on_timeout: cancel the job when the time is up, here: the task may get a worker long after that.
+    :param deadline: when to stop, in seconds since the epoch, so that it survives a restart of the triggerer.
+    :param ownership: how sure it is that the task started the job: ``proved``, ``inferred`` or ``attached``. Only a
+        proved job is cancelled.
+    :param limit: what sets the deadline, for the event: ``timeout`` or ``execution_timeout``.
+    :param cancel_on_kill: cancel the job if the deferred task is killed (Airflow 3.3 and later).
+    :param cancel_on_timeout: cancel the job at the deadline. The task may get a worker long after that.
+
+    The other parameters are those of `BankSyncTriggerSyncOperator`.
     """
 
-    def __init__(
-        self,
-        *,
-        feed_id: str,
-        job_id: str,
-        deadline: float,
-        limit: str = "timeout",
-        banksync_conn_id: str = "banksync_default",
-        workspace_id: str | None = None,
-        poll_interval: float = 5,
-        max_poll_interval: float = 60,
-        cancel_on_kill: bool = False,
-        cancel_on_timeout: bool = False,
-    ) -> None:
-        super().__init__()
-        self.feed_id = feed_id
-        self.job_id = job_id
-        self.deadline = deadline
-        self.limit = limit
-        self.banksync_conn_id = banksync_conn_id
-        self.workspace_id = workspace_id
-        self.poll_interval = poll_interval
-        self.max_poll_interval = max_poll_interval
-        self.cancel_on_kill = cancel_on_kill
-        self.cancel_on_timeout = cancel_on_timeout
-
-    def serialize(self) -> tuple[str, dict[str, Any]]:
-        """Return the class path and every argument; the connection's secret is in none of them."""
-        return (
-            f"{type(self).__module__}.{type(self).__qualname__}",
-            {
-                "feed_id": self.feed_id,
-                "job_id": self.job_id,
-                "deadline": self.deadline,
-                "limit": self.limit,
-                "banksync_conn_id": self.banksync_conn_id,
-                "workspace_id": self.workspace_id,
-                "poll_interval": self.poll_interval,
-                "max_poll_interval": self.max_poll_interval,
-                "cancel_on_kill": self.cancel_on_kill,
-                "cancel_on_timeout": self.cancel_on_timeout,
-            },
-        )
+    feed_id: str
+    job_id: str
+    deadline: float
+    ownership: str = "proved"
+    limit: str = "timeout"
+    banksync_conn_id: str = "banksync_default"
+    workspace_id: str | None = None
+    poll_interval: float = 5
+    max_poll_interval: float = 60
+    cancel_on_kill: bool = False
+    cancel_on_timeout: bool = False
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Wait, and yield the one event."""
-        from airflow_provider_banksync.exceptions import BankSyncError, BankSyncJobTimeoutError
+        """Wait, and yield the event."""
+        from airflow_provider_banksync.tasks.trigger_client import load_client_modules
 
-        try:
-            event = self._event("ended", job=await self._wait())
-        except BankSyncJobTimeoutError as error:
-            cancelled = await self._cancel("it took too long") if self.cancel_on_timeout else None
-            event = self._event("timeout", job=error.job, cancelled=cancelled)
-        except BankSyncError as error:
-            event = self._event("error", error=error_payload(error))
-        yield TriggerEvent(event)
+        await load_client_modules()
+        from airflow_provider_banksync.tasks.trigger_events import encode_rows, error_to_event
+        from airflow_provider_banksync.tasks.xcom import storable
 
-    async def on_kill(self) -> None:
-        """Cancel the job that nobody waits for any more. A mere restart of the triggerer does not come here."""
-        if self.cancel_on_kill:
-            await self._cancel("its task was killed")
-
-    async def _cancel(self, why: str) -> bool | str:
-        """Cancel the job; True, or why it could not be."""
-        from airflow_provider_banksync.exceptions import BankSyncError
-
-        try:
-            config = (await self._client()).config
-            from airflow_provider_banksync.api import aio, conversations
-
-            # Not in the queue of the rate budget, where hundreds may wait: Airflow gives a kill 30 seconds.
-            async with aio.AsyncClient(config, in_budget=False) as client:
-                await client.run(conversations.cancel_job(self.feed_id, self.job_id))
-        except BankSyncError as error:
-            self.log.warning("Could not cancel job %s of feed %s: %s", self.job_id, self.feed_id, error)
-            return str(error)
-        self.log.info("Cancelled job %s of feed %s: %s.", self.job_id, self.feed_id, why)
-        return True
-
-    async def _wait(self) -> dict[str, Any]:
-        async with await self._client() as client:
-            from airflow_provider_banksync.api import conversations
-
-            polling = conversations.Polling(
-                interval=self.poll_interval,
-                longest=self.max_poll_interval,
-                deadline=self.deadline,
-                clock=time.time,
-                rng=random.random,
-            )
-            return await client.run(
-                conversations.wait_for_job(
-                    self.feed_id, self.job_id, polling, on_progress=progress_log(self.log)
-                )
-            )
-
-    async def _client(self) -> AsyncClient:
-        from airflow_provider_banksync.async_client import open_client
-
-        return await open_client(self.banksync_conn_id, self.workspace_id)
-
-    def _event(self, status: str, *, job: Any = None, **more: Any) -> dict[str, Any]:
-        from airflow_provider_banksync.api import codec
-
-        event = {
-            "status": status,
+        event: dict[str, Any] = {
             "feed_id": self.feed_id,
             "job_id": self.job_id,
             "deadline": self.deadline,
             "limit": self.limit,
-            **more,
         }
-        if job is not None:
-            event["job"] = codec.dumps(job).decode()
-        return event
+        try:
+            event |= {"job": encode_rows(await self._wait()), "status": "ended"}
+        except BankSyncJobTimeoutError as error:
+            event |= await self._end_after_timeout(error.job)
+        except BankSyncError as error:
+            event |= {"status": "error", "error": error_to_event(error)}
+        yield TriggerEvent(storable(event))
 
+    async def on_kill(self) -> None:
+        """Cancel the job of a killed task. Airflow does not call this when the triggerer restarts."""
+        if self.cancel_on_kill or self._left_running():
+            await self.cancel_if_killed(self._cancel_killed)
 
-def job_of_event(event: Any) -> dict[str, Any]:
-    """Return the ended job that an event of `BankSyncJobTrigger` tells of.
+    async def _cancel_killed(self) -> None:
+        if message := self._left_running():
+            self.log.warning("The task was killed. %s", message)
+            return
+        try:
+            job = await self._end_job()
+        except BankSyncError as error:
+            self.log.warning("Could not cancel job %s of feed %s: %s", self.job_id, self.feed_id, error)
+        else:
+            self._log_end(job, "the task was killed")
 
-    :raises BankSyncJobTimeoutError: the time was up; `.job` is the job as last seen.
-    :raises BankSyncError: what the trigger met; or the event is none that this version knows.
-    """
-    from airflow_provider_banksync.api import codec, jobs
-    from airflow_provider_banksync.exceptions import BankSyncError, BankSyncJobTimeoutError
-    from airflow_provider_banksync.task import raise_error
+    async def _end_after_timeout(self, job: dict[str, Any] | None) -> dict[str, Any]:
+        """Cancel the job if it is the task's, and return the event: the end of the job, or the timeout."""
+        from airflow_provider_banksync.api.jobs import ended_by_itself
+        from airflow_provider_banksync.tasks.trigger_events import encode_rows
 
-    if not isinstance(event, dict):
-        raise BankSyncError(f"the trigger sent {type(event).__name__}, not the event of a job.")
-    if event.get("status") == "error" and isinstance(event.get("error"), dict):
-        raise_error(event["error"])
-    if event.get("status") not in ("ended", "timeout") or not isinstance(event.get("job"), str):
-        raise BankSyncError(f"the trigger sent an event of an unknown kind: status {event.get('status')!r}.")
-    job: dict[str, Any] = codec.loads(event["job"])
-    if event["status"] == "timeout":
-        raise BankSyncJobTimeoutError(
-            f"the time to wait was over, and not the {jobs.describe(job)}.", job=job
-        )
-    return job
+        message = self._left_running()
+        cancelled: bool | str | None = None
+        if self.cancel_on_timeout and not message:
+            try:
+                ended = await self._end_job()
+            except BankSyncError as error:
+                cancelled = str(error)
+            else:
+                self._log_end(ended, "the task timed out")
+                if ended_by_itself(ended):
+                    return {"job": encode_rows(ended), "status": "ended"}
+                cancelled = True
+        return {
+            "job": encode_rows(job),
+            "status": "timeout",
+            "cancelled": cancelled,
+            "left_running": message,
+        }
+
+    def _left_running(self) -> str:
+        from airflow_provider_banksync.api.jobs import Ownership, left_running
+
+        ownership = Ownership(self.ownership)
+        return left_running(self.feed_id, self.job_id, ownership, workspace_id=self.workspace_id)
+
+    async def _end_job(self) -> dict[str, Any]:
+        config = (await self.open_client()).config
+        from airflow_provider_banksync.api.flows import syncs
+        from airflow_provider_banksync.api.http import async_client
+
+        # Hundreds may wait for the rate limit, and Airflow allows 30 seconds for a kill.
+        async with async_client.AsyncClient(config.for_cancel()) as client:
+            return await client.run(syncs.end_job(self.feed_id, self.job_id))
+
+    def _log_end(self, job: dict[str, Any], reason: str) -> None:
+        from airflow_provider_banksync.api.jobs import describe, ended_by_itself
+
+        if ended_by_itself(job):
+            self.log.info("%s. It ended before the trigger could cancel it.", describe(job))
+        else:
+            self.log.info("Cancelled job %s of feed %s: %s.", self.job_id, self.feed_id, reason)
+
+    async def _wait(self) -> dict[str, Any]:
+        async with await self.open_client() as client:
+            from airflow_provider_banksync.api.flows import syncs
+
+            policy, log_progress = self.poll_policy(self.deadline), progress_logger(self.log)
+            return await client.run(
+                syncs.wait_for_job(self.feed_id, self.job_id, policy, on_progress=log_progress)
+            )

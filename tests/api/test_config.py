@@ -1,4 +1,4 @@
-"""From the fields of a connection to a client's settings, or to a sentence that names the field."""
+"""The fields of a connection become a client's settings, or an error that names the field."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_a_workspace_may_come_from_elsewhere() -> None:
     assert config(workspace_id="ws2", extra={"auth": "bearer"}, password="tok").workspace_id == "ws2"
 
 
-def test_what_extra_does_not_know_is_named(caplog: pytest.LogCaptureFixture) -> None:
+def test_unknown_names_in_extra_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     assert config(extra={"workspaceId": "w1", "timeout": 5}).workspace_id is None
     assert "'workspaceId'" in caplog.text
     assert "w1" not in caplog.text

@@ -1,4 +1,4 @@
-"""The contract itself: whole, used, and able to catch somebody."""
+"""The contract is complete and used, and its checks detect violations."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import pytest
 import requests
 
 from airflow_provider_banksync.sandbox import BankSyncSandbox
-from airflow_provider_banksync.sandbox.contract import Contract, witness
-from airflow_provider_banksync.sandbox.operations import OPERATIONS
-from tests.contract.plugin import BREACHES, take_breaches
+from airflow_provider_banksync.sandbox.http.operations import OPERATIONS
+from tests.support.contract import Contract
+from tests.support.response_contract import BREACHES, take_breaches
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ OK = {"success": True, "data": {"workspaceId": "w", "workspaceName": "n"}}
         (429, "application/json", {"success": False, "error": "Slowly"}, "lacks the header Retry-After"),
     ],
 )
-def test_a_response_that_breaks_the_contract_is_found_out(contract, status, media_type, body, complaint):
+def test_a_response_that_violates_the_contract_is_detected(contract, status, media_type, body, complaint):
     found = contract.check_response("GET", "/v1/whoami", status, media_type, {}, json.dumps(body).encode())
     assert (found is None) if complaint is None else (complaint in str(found))
 
@@ -78,7 +78,7 @@ def test_a_request_is_held_to_the_contract_too(contract, body, complaint):
     assert "required" in str(contract.check_request("POST", "/v1/feeds", b""))
 
 
-def test_a_sandbox_that_breaks_it_is_caught_and_says_so():
+def test_a_sandbox_that_violates_the_contract_fails_the_test():
     with BankSyncSandbox(portals=1) as sandbox:
         sandbox.world.parent.__dict__["name"] = 7  # a workspace whose name is not a string
         headers = {"X-API-Key": sandbox.api_key, "User-Agent": "tests/1.0"}
@@ -90,7 +90,11 @@ def test_a_sandbox_that_breaks_it_is_caught_and_says_so():
     assert not BREACHES.exists()
 
 
-def test_nobody_watches_where_nobody_asked(monkeypatch):
-    assert witness() is not None
-    monkeypatch.delenv("SANDBOX_CONTRACT_BREACHES")
-    assert witness() is None
+def test_without_the_variable_no_response_is_checked(monkeypatch):
+    monkeypatch.delenv("SANDBOX_RESPONSE_CHECK")
+    with BankSyncSandbox(portals=1) as sandbox:
+        sandbox.world.parent.__dict__["name"] = 7
+        headers = {"X-API-Key": sandbox.api_key, "User-Agent": "tests/1.0"}
+        response = requests.get(f"{sandbox.url}/v1/whoami", headers=headers, timeout=300)
+    assert response.json()["data"]["workspaceName"] == 7
+    assert take_breaches() == []

@@ -1,4 +1,4 @@
-"""What our clients send: every operation of the contract, in the contract's words."""
+"""The requests of our clients cover every operation of the contract and follow it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 
 from airflow_provider_banksync.api import endpoints
 from airflow_provider_banksync.api.config import ClientConfig
-from tests.contract.calls import CALLS
-from tests.contract.ours import complaint, operations
+from tests.support.calls import CALLS
+from tests.support.request_contract import complaint, operations
 
 if TYPE_CHECKING:
     from airflow_provider_banksync.api.messages import Call
@@ -31,14 +31,14 @@ def test_a_request_is_what_the_contract_says(call: Call[Any]) -> None:
     assert complaint(call.request, sent_path(call)) is None
 
 
-def test_every_operation_of_the_contract_is_spoken() -> None:
+def test_every_operation_of_the_contract_has_an_endpoint() -> None:
     assert {call.request.operation for call in CALLS} == set(operations()) - NOT_OURS
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"operation": "listAll"}, "none of the contract's operations"),
+        ({"operation": "listAll"}, "not an operation of the contract"),
         ({"method": "POST"}, "not POST"),
         ({"path": "/v1/feeds/f/jobs/extra"}, "listJobs is GET"),
         ({"query": (("state", "failed"),)}, "no parameter state"),
@@ -47,7 +47,7 @@ def test_every_operation_of_the_contract_is_spoken() -> None:
         ({"body": b"{}"}, "no body is expected"),
     ],
 )
-def test_a_request_that_breaks_the_contract_is_found_out(change: dict[str, Any], words: str) -> None:
+def test_a_request_that_violates_the_contract_is_detected(change: dict[str, Any], words: str) -> None:
     request = replace(endpoints.list_jobs("f").request, **change)
     assert words in str(complaint(request, request.path))
 
@@ -64,5 +64,5 @@ def with_body(call: Call[Any], body: bytes) -> Call[Any]:
         (with_body(endpoints.trigger_sync("f"), b'{"startDate": "2026-02-30"}'), "startDate"),
     ],
 )
-def test_a_body_that_breaks_the_contract_is_found_out(call: Call[Any], words: str) -> None:
+def test_a_body_that_violates_the_contract_is_detected(call: Call[Any], words: str) -> None:
     assert words in str(complaint(call.request, call.request.path))

@@ -1,4 +1,4 @@
-"""The example DAGs: they parse without a network, and they do what they say on a real Airflow."""
+"""The example DAGs parse without a network, and run on a real Airflow."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.conftest import ROOT
-from tests.hooks.test_hook import family_feed, truth
 from tests.leaks import files_with
+from tests.support.paths import ROOT
+from tests.support.sandbox_data import family_feed, truth
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,8 +30,9 @@ PARSE = """
 import runpy, socket, sys
 def refuse(*_): raise AssertionError("a DAG file opened a connection while it was parsed")
 socket.socket.connect = socket.create_connection = refuse
-dag = runpy.run_path(sys.argv[1])["dag"]
-print("PARSED", dag.dag_id, *sorted(dag.task_dict))
+for path in sys.argv[1:]:
+    dag = runpy.run_path(path)["dag"]
+    print("PARSED", dag.dag_id, *sorted(dag.task_dict))
 """
 
 
@@ -45,22 +46,29 @@ def test_every_example_is_tested() -> None:
     ]
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
-def test_it_parses_without_sandbox_and_network(name: str) -> None:
+def test_they_parse_without_sandbox_and_network() -> None:
     env = {key: value for key, value in os.environ.items() if not key.startswith("AIRFLOW_CONN_")}
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", PARSE, str(ROOT / "example_dags" / name)],
+        [
+            sys.executable,
+            "-W",
+            "ignore",
+            "-c",
+            PARSE,
+            *(str(ROOT / "example_dags" / name) for name in EXAMPLES),
+        ],
         capture_output=True,
         text=True,
         timeout=300,
         env=env,
         check=False,
     )
-    assert f"PARSED {name.removesuffix('.py')} " in done.stdout, done.stderr
+    parsed = [line.split()[1] for line in done.stdout.splitlines() if line.startswith("PARSED ")]
+    assert parsed == [name.removesuffix(".py") for name in EXAMPLES], done.stderr
 
 
-def states(told: dict[str, Any], task_id: str) -> list[str]:
-    return [task["state"] for task in told["tasks"] if task["task_id"] == task_id]
+def states(run: dict[str, Any], task_id: str) -> list[str]:
+    return [task["state"] for task in run["tasks"] if task["task_id"] == task_id]
 
 
 def accounts(sandbox: BankSyncSandbox, workspace_id: str) -> list[dict[str, Any]]:
@@ -78,7 +86,7 @@ def check_export(sandbox: BankSyncSandbox, export: Path) -> None:
         on_disk = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
         assert on_disk == set(listed) | {"_manifest.json"}
         for workspace_id, portal in owners.items():
-            path = f"workspace_id={workspace_id}/part-00000.jsonl"
+            [path] = [each for each in listed if each.startswith(f"workspace_id={workspace_id}/")]
             if resource == "accounts":
                 served = accounts(sandbox, workspace_id)
             else:
@@ -96,7 +104,7 @@ def check_export(sandbox: BankSyncSandbox, export: Path) -> None:
         assert manifest["unavailable"] == []
 
 
-def check_family(sandbox: BankSyncSandbox, told: dict[str, Any], export: Path) -> None:
+def check_family(sandbox: BankSyncSandbox, run: dict[str, Any], export: Path) -> None:
     feeds = truth(sandbox, "/v1/feeds?scope=family")
     broken = {
         bank["id"]
@@ -116,17 +124,17 @@ def check_family(sandbox: BankSyncSandbox, told: dict[str, Any], export: Path) -
     trades = {feed["id"] for feed in feeds if feed["dataType"] == "trades"}
     assert {job["feedId"] for job in jobs.values() if job.get("startDate")} == trades
 
-    synced = [*states(told, "sync"), *states(told, "sync_trades")]
+    synced = [*states(run, "sync"), *states(run, "sync_trades")]
     assert (synced.count("failed"), synced.count("success")) == (len(doomed), len(feeds) - len(doomed))
-    known = {task["job_id"] for task in told["tasks"] if task["task_id"].startswith("sync")}
+    known = {task["job_id"] for task in run["tasks"] if task["task_id"].startswith("sync")}
     assert known == {job["id"] for job in sandbox.jobs}, "the job's id is in XCom, whatever its end"
     for resource in EXPORTED:
-        assert states(told, f"export_{resource}") == ["success"]
-    assert states(told, "every_feed_synced") == ["upstream_failed"]
-    assert told["state"] == "failed", "a client's failed sync must show"
+        assert states(run, f"export_{resource}") == ["success"]
+    assert states(run, "every_feed_synced") == ["upstream_failed"]
+    assert run["state"] == "failed", "a client's failed sync must show"
     # Airflow 3.0 shows, in dag.test() alone, its own request to mask the key.
-    said = [line for line in told["log"].splitlines() if "msg=MaskSecret(" not in line]
-    assert [line for line in said if sandbox.api_key in line] == []
+    lines = [line for line in run["log"].splitlines() if "msg=MaskSecret(" not in line]
+    assert [line for line in lines if sandbox.api_key in line] == []
     assert files_with(sandbox.api_key) == [], (
         "XComs, rendered fields, serialized DAGs, triggers and logs are in there"
     )
@@ -138,65 +146,65 @@ def check_family(sandbox: BankSyncSandbox, told: dict[str, Any], export: Path) -
 
 @pytest.mark.banksync_sandbox(portals=2, time_scale=1000, broken_banks=1, row_error_share=0)
 def test_the_family(banksync_sandbox: BankSyncSandbox, run_dag: RunDag, tmp_path: Path) -> None:
-    told = run_dag("banksync_family.py")
-    check_family(banksync_sandbox, told, tmp_path / "export")
+    run = run_dag("banksync_family.py")
+    check_family(banksync_sandbox, run, tmp_path / "export")
 
 
 @pytest.mark.slow
 @pytest.mark.banksync_sandbox(portals=25, time_scale=1000, broken_banks=1, row_error_share=0)
 def test_the_family_of_25_clients(banksync_sandbox: BankSyncSandbox, run_dag: RunDag, tmp_path: Path) -> None:
-    told = run_dag("banksync_family.py", timeout=600)
-    check_family(banksync_sandbox, told, tmp_path / "export")
+    run = run_dag("banksync_family.py", timeout=600)
+    check_family(banksync_sandbox, run, tmp_path / "export")
 
 
 @pytest.mark.banksync_sandbox(portals=3, job_seconds=(0.2, 0.8), broken_banks=1, row_error_share=0)
 def test_the_family_in_one_task(banksync_sandbox: BankSyncSandbox, run_dag: RunDag) -> None:
     feeds = {row["id"]: row for row in truth(banksync_sandbox, "/v1/feeds?scope=family")}
-    told = run_dag("banksync_family_sync.py")
+    run = run_dag("banksync_family_sync.py")
     jobs = {job["feedId"]: job for job in banksync_sandbox.jobs}
     assert len(banksync_sandbox.jobs) == len(jobs) == len(feeds), "each feed is synced, and once"
     trades = {feed_id for feed_id, feed in feeds.items() if feed["dataType"] == "trades"}
     assert {feed_id for feed_id, job in jobs.items() if job.get("startDate")} == trades
     doomed = {feed_id for feed_id, job in jobs.items() if job["status"] == "failed"} - trades
     assert doomed
-    assert (states(told, "sync"), states(told, "clients_to_call")) == (["failed"], ["success"])
-    results = {task["task_id"]: task["result"] for task in told["tasks"]}
+    assert (states(run, "sync"), states(run, "clients_to_call")) == (["failed"], ["success"])
+    results = {task["task_id"]: task["result"] for task in run["tasks"]}
     assert set(results["sync"]) == set(feeds) - trades, "there is a result although the task has failed"
     assert {feed_id for feed_id, row in results["sync"].items() if row["error"]} == doomed
     assert len(results["clients_to_call"]) == len(doomed)
     for feed_id in doomed:
         portal, why = feeds[feed_id]["portal"]["name"], jobs[feed_id]["errors"][0]["message"]
         assert any(line.startswith(f"{portal}: ") and why in line for line in results["clients_to_call"])
-        assert portal in told["log"]
-        assert why in told["log"]
-    said = [line for line in told["log"].splitlines() if "msg=MaskSecret(" not in line]
-    assert [line for line in said if banksync_sandbox.api_key in line] == []
+        assert portal in run["log"]
+        assert why in run["log"]
+    lines = [line for line in run["log"].splitlines() if "msg=MaskSecret(" not in line]
+    assert [line for line in lines if banksync_sandbox.api_key in line] == []
     assert files_with(banksync_sandbox.api_key) == []
 
 
 @pytest.mark.banksync_sandbox(portals=2, time_scale=1000, row_error_share=0)
 def test_a_single_feed(banksync_sandbox: BankSyncSandbox, run_dag: RunDag) -> None:
     feed = family_feed(banksync_sandbox)
-    told = run_dag("banksync_single_feed.py", feed_id=feed["id"], workspace_id=feed["workspaceId"])
-    assert told["state"] == "success", told["log"][-4000:]
+    run = run_dag("banksync_single_feed.py", feed_id=feed["id"], workspace_id=feed["workspaceId"])
+    assert run["state"] == "success", run["log"][-4000:]
     (job,) = banksync_sandbox.jobs
-    (report,) = [task["result"] for task in told["tasks"] if task["task_id"] == "report"]
+    (report,) = [task["result"] for task in run["tasks"] if task["task_id"] == "report"]
     assert report == f"{job['transactionsWritten']} of {job['transactionsProcessed']} rows written"
 
 
 @pytest.mark.banksync_sandbox(portals=2, time_scale=1000, row_error_share=0)
 def test_a_wait_with_the_sensor(banksync_sandbox: BankSyncSandbox, run_dag: RunDag) -> None:
     feed = truth(banksync_sandbox, "/v1/feeds")[0]
-    told = run_dag("banksync_wait_with_sensor.py", feed_name=feed["name"])
-    assert told["state"] == "success", told["log"][-4000:]
-    (waited,) = [task["result"] for task in told["tasks"] if task["task_id"] == "wait"]
+    run = run_dag("banksync_wait_with_sensor.py", feed_name=feed["name"])
+    assert run["state"] == "success", run["log"][-4000:]
+    (waited,) = [task["result"] for task in run["tasks"] if task["task_id"] == "wait"]
     assert waited == banksync_sandbox.jobs[0]
     assert waited["status"] == "completed"
 
 
 @pytest.mark.banksync_sandbox(portals=2, time_scale=1000)
-def test_an_empty_feed_id_is_said_in_a_sentence(banksync_sandbox: BankSyncSandbox, run_dag: RunDag) -> None:
-    told = run_dag("banksync_single_feed.py")
-    assert states(told, "sync") == ["failed"]
-    assert "feed_id is ''" in told["log"]
+def test_an_empty_feed_id_fails_with_its_name(banksync_sandbox: BankSyncSandbox, run_dag: RunDag) -> None:
+    run = run_dag("banksync_single_feed.py")
+    assert states(run, "sync") == ["failed"]
+    assert "feed_id is ''" in run["log"]
     assert banksync_sandbox.jobs == []

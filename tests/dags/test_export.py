@@ -1,4 +1,4 @@
-"""The lake example on a real Airflow: what comes into the lake, into XCom, and with the asset's event."""
+"""The lake example on a real Airflow: its files, its XComs, and the event of its asset."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from airflow_provider_banksync.compat import AIRFLOW
-from tests.conftest import ROOT
-from tests.export.harness import rows_of, tree
 from tests.leaks import files_with
+from tests.support.export_task import rows_of, tree
+from tests.support.paths import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,9 +38,9 @@ def test_the_lake(banksync_sandbox: BankSyncSandbox, run_dag: RunDag, tmp_path: 
     portal, name = banksync_sandbox.portals[-1]
     (bank, *_) = [bank for bank in banks() if bank["workspaceId"] == portal]
     banksync_sandbox.break_bank(bank["id"])
-    told = run_dag("banksync_lake.py")
-    assert told["state"] == "success", told["log"][-20000:]
-    results = {task["task_id"]: task["result"] for task in told["tasks"]}
+    run = run_dag("banksync_lake.py")
+    assert run["state"] == "success", run["log"][-20000:]
+    results = {task["task_id"]: task["result"] for task in run["tasks"]}
     lake = tmp_path / "export"
     files = tree(lake)
     window = results["transactions"]
@@ -56,7 +56,7 @@ def test_the_lake(banksync_sandbox: BankSyncSandbox, run_dag: RunDag, tmp_path: 
         assert result["manifest"].removeprefix(f"{lake.as_uri()}/") in files
     if AIRFLOW >= (
         3,
-    ):  # the dag.test() of Airflow 2 registers no event: tests/export has what it would be given
+    ):  # the dag.test() of Airflow 2 registers no event: tests/transfers has what it would be given
         assert event() == window
     assert files_with(banksync_sandbox.api_key) == []
     assert not any(banksync_sandbox.api_key.encode() in body for body in files.values())
@@ -90,13 +90,13 @@ def test_mapped_tasks(
     banksync_sandbox: BankSyncSandbox, run_dag: RunDag, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW__CORE__DAGS_FOLDER", str(ROOT / "tests" / "dags" / "own"))
-    told = run_dag("../tests/dags/own/exports_mapped.py")
-    assert told["state"] == "success", told["log"][-20000:]
+    run = run_dag("../tests/dags/own/exports_mapped.py")
+    assert run["state"] == "success", run["log"][-20000:]
     portals = {portal for portal, _ in banksync_sandbox.portals}
     rows = {name: rows_of(tmp_path / "export" / name) for name in ("alone", "together", "banks")}
     for found in rows.values():
         assert {path.split("workspace_id=")[1].split("/")[0] for path in found} == portals
     count = {name: sum(map(len, found.values())) for name, found in rows.items()}
     assert count["alone"] == count["together"] > 0
-    results = [task["result"] for task in told["tasks"] if task["task_id"] == "together"]
+    results = [task["result"] for task in run["tasks"] if task["task_id"] == "together"]
     assert max(result["rows"] for result in results) == count["together"]

@@ -1,4 +1,4 @@
-"""What a DAG file pays for importing us."""
+"""What a DAG file loads if it imports the package."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 
 HEAVY = ("requests", "urllib3", "aiohttp", "yarl", "tenacity", "msgspec", "pyarrow", "starlette", "uvicorn")
 MOST_MODULES = 25
+MOST_OF_OURS = 22
 
 COST = """
 import json, pkgutil, sys
@@ -32,7 +33,7 @@ print("COST", json.dumps(sorted(set(sys.modules) - before)))
 """
 
 
-def test_importing_all_of_it_is_cheap() -> None:
+def test_importing_every_operator_is_cheap() -> None:
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", COST], capture_output=True, text=True, timeout=300, check=True
     )
@@ -43,3 +44,6 @@ def test_importing_all_of_it_is_cheap() -> None:
     heavy = {name for name in added if name.split(".")[0] in HEAVY}
     assert not heavy
     assert len(added) <= MOST_MODULES, added
+    # The package itself is not counted: Airflow 3 loads it before any DAG file does.
+    ours = [name for name in added if name.startswith("airflow_provider_banksync.")]
+    assert len(ours) <= MOST_OF_OURS, ours

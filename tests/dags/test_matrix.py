@@ -1,4 +1,4 @@
-"""Mode by ending, on whatever Airflow this is: what becomes of the task, its XComs, the job and the log."""
+"""Every ending of a sync in both modes, on the installed Airflow: the task, its XComs, the job and the log."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_banksync.api.jobs import seconds_run
+from airflow_provider_banksync.api.jobs import duration_seconds
 from airflow_provider_banksync.sandbox import BankSyncSandbox
-from tests.conftest import ROOT
-from tests.dags.conftest import run_dag_file
-from tests.hooks.test_hook import truth
+from tests.support.paths import ROOT
+from tests.support.sandbox_data import truth
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.support.dag_runner import DagRunner
 
 DAG_FILE = ROOT / "tests" / "dags" / "matrix" / "banksync_matrix.py"
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What is to come of an ending: the task's state, the job's at the end of all, and what the log says."""
+    """What an ending leads to: the state of the task, the last status of the job, and words in the log."""
 
     state: str
     job: str
-    says: tuple[str, ...]
+    logged: tuple[str, ...]
 
 
 CELLS = {
@@ -38,22 +38,22 @@ CELLS = {
     "strict": Cell("failed", "completed", ("BankSyncJobFailedError", "- [warning/validation] Row 7")),
     "failed": Cell("failed", "failed", ("BankSyncJobFailedError", "(authentication)", " failed: 0 read, 0 ")),
     "cancelled": Cell("failed", "cancelled", ("BankSyncJobCancelledError", "Somebody cancelled it")),
-    "unknown": Cell("success", "completed", ("has a status that is new to us, 'paused': waiting on",)),
-    "unknown_end": Cell(
-        "failed", "completed", ("BankSyncJobFailedError", "This status is new to this version")
-    ),
+    "unknown": Cell("success", "completed", ("has the unknown status 'paused'",)),
+    "unknown_end": Cell("failed", "completed", ("BankSyncJobFailedError", "does not know this status")),
     "timeout": Cell(
-        "failed", "cancelled", ("BankSyncJobTimeoutError", "Cancelled job {job}", "took too long")
+        "failed", "cancelled", ("BankSyncJobTimeoutError", "Cancelled job {job}", "the task timed out")
     ),
-    "too_long": Cell("failed", "cancelled", ("AirflowTaskTimeout", "Cancelled job {job}", "took too long")),
+    "too_long": Cell(
+        "failed", "cancelled", ("AirflowTaskTimeout", "Cancelled job {job}", "the task timed out")
+    ),
     "killed": Cell("failed", "cancelled", ("Cancelled job {job}", "the task was killed")),
     "missing": Cell("failed", "completed", ("AirflowFailException: BankSyncNotFoundError", "404, not found")),
-    "outage": Cell("success", "completed", ("Could not look at job {job}", "502", "Waiting on")),
-    "refused": Cell("success", "completed", ("Could not look at job {job}", "Waiting on")),
+    "outage": Cell("success", "completed", ("Could not poll job {job}", "502", "Polling again")),
+    "refused": Cell("success", "completed", ("Could not poll job {job}", "Polling again")),
 }
-#: A deferred task is killed in the triggerer, which `dag.test` has none of: tests/kill does that.
+#: `dag.test` has no triggerer, in which a deferred task could be killed. tests/kill has one.
 NOT_DEFERRED = {"killed"}
-#: A task that ends so takes all of `dag.test` with it on Airflow 2.
+#: On Airflow 2, a task that ends in this way also ends `dag.test`.
 ALONE = ("killed", "too_long")
 MODES = {"sync": False, "deferrable": True}
 
@@ -68,32 +68,32 @@ class Outcome:
 
 
 def feeds_for(sandbox: BankSyncSandbox, endings: list[str]) -> dict[str, dict[str, Any]]:
-    """Choose a feed for each ending: one of a broken bank for the job that fails, sound ones for the others."""
+    """Choose a feed for each ending: one with a broken bank for the job that fails, others for the rest."""
     broken = {
         bank["id"]
         for bank in truth(sandbox, "/v1/banks?scope=family")
         if bank["connectionStatus"]["status"] != "connected"
     }
     feeds = [feed for feed in truth(sandbox, "/v1/feeds?scope=family") if feed["dataType"] != "trades"]
-    doomed = [
+    failing = [
         feed for feed in feeds if broken & {account["bankId"] for account in feed["sourceConfig"]["accounts"]}
     ]
-    sound = iter([feed for feed in feeds if feed not in doomed])
-    return {ending: doomed[0] if ending == "failed" else next(sound) for ending in endings}
+    working = iter([feed for feed in feeds if feed not in failing])
+    return {ending: failing[0] if ending == "failed" else next(working) for ending in endings}
 
 
 @pytest.fixture(scope="module", params=MODES)
-def outcome(request: pytest.FixtureRequest, airflow_db: None) -> Iterator[tuple[str, Outcome]]:
+def outcome(request: pytest.FixtureRequest, dag_runner: DagRunner) -> Iterator[tuple[str, Outcome]]:
     mode: str = request.param
     settings: dict[str, Any] = {"time_scale": 0, "job_seconds": (600, 600), "row_error_share": 0}
     tasks: dict[str, dict[str, Any]] = {}
     log = ""
     with BankSyncSandbox(portals=8, broken_banks=1, **settings) as sandbox:
         feeds = feeds_for(sandbox, list(CELLS))
-        wanted = [name for name in CELLS if not (MODES[mode] and name in NOT_DEFERRED)]
-        alone = [name for name in wanted if name in ALONE]
-        for endings in [[name for name in wanted if name not in ALONE], *([name] for name in alone)]:
-            told = {
+        expected = [name for name in CELLS if not (MODES[mode] and name in NOT_DEFERRED)]
+        alone = [name for name in expected if name in ALONE]
+        for endings in [[name for name in expected if name not in ALONE], *([name] for name in alone)]:
+            config = {
                 "url": sandbox.url,
                 "key": sandbox.api_key,
                 "deferrable": MODES[mode],
@@ -104,27 +104,26 @@ def outcome(request: pytest.FixtureRequest, airflow_db: None) -> Iterator[tuple[
             env = {
                 "AIRFLOW_CONN_BANKSYNC_DEFAULT": sandbox.connection_uri,
                 "AIRFLOW__CORE__DAGS_FOLDER": str(DAG_FILE.parent),
-                "BANKSYNC_MATRIX": json.dumps(told),
-                "COLUMNS": "1000",  # Airflow 3.0 would break lines
+                "BANKSYNC_MATRIX": json.dumps(config),
             }
-            run = run_dag_file(DAG_FILE, env=env, timeout=300)
+            run = dag_runner.run(DAG_FILE, env=env, timeout=300)
             tasks |= {task["task_id"]: task for task in run["tasks"]}
             log += run["log"]
-        sandbox.clock.advance(600)  # what was not cancelled comes to its end
+        sandbox.clock.advance(600)  # jobs that were not cancelled end
         jobs = {job["feedId"]: job for job in sandbox.jobs}
         assert len(jobs) == len(sandbox.jobs) == len(tasks), "one job for each feed"
         yield mode, Outcome(tasks, feeds, jobs, sandbox.requests, log)
 
 
 @pytest.mark.parametrize("ending", CELLS)
-def test_it_ends_as_it_should(outcome: tuple[str, Outcome], ending: str) -> None:
-    _, told = outcome
-    if ending not in told.tasks:
+def test_each_ending(outcome: tuple[str, Outcome], ending: str) -> None:
+    _, result = outcome
+    if ending not in result.tasks:
         assert ending in NOT_DEFERRED
         pytest.skip("tests/kill kills deferred tasks, in a real triggerer")
-    cell, task, feed = CELLS[ending], told.tasks[ending], told.feeds[ending]
-    job = told.jobs[feed["id"]]
-    assert (task["state"], job["status"]) == (cell.state, cell.job), told.log[-6000:]
+    cell, task, feed = CELLS[ending], result.tasks[ending], result.feeds[ending]
+    job = result.jobs[feed["id"]]
+    assert (task["state"], job["status"]) == (cell.state, cell.job), result.log[-6000:]
     assert task["job_id"] == job["id"]
     if ending == "completed":
         assert job["startDate"] <= job["endDate"], "of the run's data interval"
@@ -136,27 +135,27 @@ def test_it_ends_as_it_should(outcome: tuple[str, Outcome], ending: str) -> None
         assert task["result"]["errors"][0]["message"] == "Row 7 was not written"
     else:
         assert task["result"] == job, "the job as the API gives it, in either mode"
-    started = f"Started job {job['id']} of feed {feed['id']}, workspace {feed['workspaceId']}."
-    assert started in told.log
+    started = f"Started sync of feed {feed['id']} in workspace {feed['workspaceId']}: job {job['id']}."
+    assert started in result.log
     lines = [
         line
-        for line in told.log.splitlines()
+        for line in result.log.splitlines()
         if any(
             word in line
-            for word in (job["id"], feed["id"], "Row 7", "status is new", "Somebody", "TaskTimeout")
+            for word in (job["id"], feed["id"], "Row 7", "this status", "Somebody", "TaskTimeout")
         )
     ]
-    for words in cell.says:
-        wanted = words.format(job=job["id"], feed=feed["id"], ran=seconds_run(job) or 0)
-        assert any(wanted in line for line in lines), (wanted, lines)
+    for words in cell.logged:
+        expected = words.format(job=job["id"], feed=feed["id"], ran=duration_seconds(job) or 0)
+        assert any(expected in line for line in lines), (expected, lines)
 
 
 @pytest.mark.parametrize("ending", ["outage", "refused"])
-def test_the_outage_was_one(outcome: tuple[str, Outcome], ending: str) -> None:
-    """Five minutes of the sandbox's time, of looks that failed, with fewer and fewer requests."""
-    _, told = outcome
-    path = f"/v1/feeds/{told.feeds[ending]['id']}/jobs/"
-    hit = [record for record in told.requests if record.path.startswith(path) and record.fault]
+def test_polls_become_rarer_during_an_outage(outcome: tuple[str, Outcome], ending: str) -> None:
+    """Polls fail for five minutes of the sandbox's time. The backoff grows, so they are not many."""
+    _, result = outcome
+    path = f"/v1/feeds/{result.feeds[ending]['id']}/jobs/"
+    hit = [record for record in result.requests if record.path.startswith(path) and record.fault]
     assert 5 <= len(hit) <= 60, len(hit)
     lasted = (hit[-1].time - hit[0].time).total_seconds()
     assert 240 <= lasted <= 300

@@ -1,4 +1,4 @@
-"""Sensors that give their worker back between looks, on a real Airflow: what they say, and how often."""
+"""Sensors in reschedule mode on a real Airflow: what they log, and how often."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 
 from airflow_provider_banksync.compat import AIRFLOW
 from airflow_provider_banksync.hooks.banksync import BankSyncHook
-from tests.conftest import ROOT
-from tests.hooks.test_hook import family_feed
+from tests.support.paths import ROOT
+from tests.support.sandbox_data import family_feed
 
 if TYPE_CHECKING:
     from airflow_provider_banksync.sandbox import BankSyncSandbox
@@ -21,10 +21,10 @@ _MOMENT = re.compile(r"(\d\d:\d\d:\d\d)[.,](\d\d\d)")
 
 
 @pytest.mark.skipif(
-    AIRFLOW == (3, 0), reason="dag.test() of Airflow 3.0 does not come back from a look that was rescheduled"
+    AIRFLOW == (3, 0), reason="dag.test() of Airflow 3.0 does not return to a task that was rescheduled"
 )
 @pytest.mark.banksync_sandbox(portals=2, job_seconds=(0.2, 0.4), row_error_share=0)
-def test_what_is_wrong_is_warned_of_once(
+def test_a_problem_is_a_warning_once(
     banksync_sandbox: BankSyncSandbox, run_dag: RunDag, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW__CORE__DAGS_FOLDER", str(ROOT / "tests" / "dags" / "own"))
@@ -35,23 +35,23 @@ def test_what_is_wrong_is_warned_of_once(
     cancelled = hook.trigger_sync(feed["id"])
     hook.cancel_job(feed["id"], cancelled["id"])
     banksync_sandbox.break_bank(other["id"])
-    looked = {"bank": f"/v1/banks/{other['id']}", "synced": f"/v1/feeds/{feed['id']}/jobs"}
+    paths = {"bank": f"/v1/banks/{other['id']}", "synced": f"/v1/feeds/{feed['id']}/jobs"}
 
-    def looks(of: str) -> int:
-        return sum(request.path == looked[of] for request in banksync_sandbox.requests)
+    def polls(of: str) -> int:
+        return sum(request.path == paths[of] for request in banksync_sandbox.requests)
 
-    def bring_about() -> None:
-        while min(map(looks, looked)) < 3 and not over.wait(0.1):
+    def end_the_waits() -> None:
+        while min(map(polls, paths)) < 3 and not over.wait(0.1):
             pass
         banksync_sandbox.mend_bank(other["id"])
         hook.trigger_sync(feed["id"])
 
     banksync_sandbox.clear_requests()
     over = threading.Event()
-    somebody = threading.Thread(target=bring_about)
-    somebody.start()
+    thread = threading.Thread(target=end_the_waits)
+    thread.start()
     try:
-        told = run_dag(
+        run = run_dag(
             "../tests/dags/own/rescheduled.py",
             workspace_id=other["workspaceId"],
             feed_workspace_id=feed["workspaceId"],
@@ -61,12 +61,12 @@ def test_what_is_wrong_is_warned_of_once(
         )
     finally:
         over.set()
-        somebody.join()
-    assert told["state"] == "success", told["log"][-6000:]
+        thread.join()
+    assert run["state"] == "success", run["log"][-6000:]
     assert sum(request.path == "/v1/whoami" for request in banksync_sandbox.requests) == 1
     for words in ("is not connected: ", f"No sync yet: job {cancelled['id']}"):
-        lines = [line for line in told["log"].splitlines() if words in line]
-        # By their moments, as some Airflows write each line twice.
+        lines = [line for line in run["log"].splitlines() if words in line]
+        # Compare times, because some versions of Airflow write each line twice.
         moments = [tuple(_MOMENT.findall(line)[0]) for line in lines]
         warned = {
             at for at, line in zip(moments, lines, strict=True) if "warning" in line.split(words)[0].lower()

@@ -1,4 +1,4 @@
-"""Sensors without a worker: a real scheduler, executor and triggerer, and a pool that has no slots at all."""
+"""Sensors without a worker: a real scheduler, executor and triggerer, and a pool without slots."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from airflow_provider_banksync.hooks.banksync import BankSyncHook
 from airflow_provider_banksync.sandbox import Fault
 from demo import settings
 from demo.console import Console
-from demo.places import make_places
+from demo.folders import create_folders
 from demo.processes import Components
-from tests.hooks.test_hook import truth
+from tests.support.sandbox_data import truth
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,10 +43,10 @@ TIMEOUT = 150
 
 
 class Airflow:
-    """An Airflow of its own, whose database is looked into."""
+    """A separate Airflow, whose database the test reads."""
 
     def __init__(self, folder: Path, sandbox: BankSyncSandbox, dag: str, **variables: str) -> None:
-        self.places = make_places(folder)
+        self.places = create_folders(folder)
         dags = self.places.root / "dags"
         dags.mkdir()
         (dags / "dag.py").write_text(dag)
@@ -143,15 +143,15 @@ def test_sensors_need_no_worker(banksync_sandbox: BankSyncSandbox, tmp_path: Pat
     for task_id in straight:
         assert tasks[task_id, -1]["state"] == "success", airflow.log(task_id) + airflow.log("start")
         assert had_no_worker(tasks[task_id, -1]) is can, f"{task_id} had a worker"
-    # What goes wrong comes back to a worker, which does what Airflow always does about it.
+    # After an error, a worker ends the task as Airflow always does.
     states = {task_id: tasks[task_id, -1]["state"] for task_id in ("gone", "soft", "late")}
     assert states == {"gone": "failed", "soft": "skipped", "late": "failed"}
     again = tasks["again", -1]
-    assert (again["state"], again["try_number"]) == ("success", 2), "it has a retry, which helped"
-    assert tasks["gone", -1]["try_number"] == 1, "it has retries, which cannot help"
+    assert (again["state"], again["try_number"]) == ("success", 2), "the retry helped"
+    assert tasks["gone", -1]["try_number"] == 1, "a retry cannot help"
     assert "404, not found" in airflow.log("gone")
-    assert "the time to wait was over" in airflow.log("late")
-    assert "must sign in to it again" in airflow.log("late")
+    assert "the wait timed out" in airflow.log("late")
+    assert "must sign in to the bank again" in airflow.log("late")
     if AIRFLOW >= (3, 3):
         (job,) = [job for job in banksync_sandbox.jobs if job["id"] == airflow.xcoms()["start", -1, "job_id"]]
         for task_id, map_index in (("pulled", -1), ("by_worker", -1), ("mapped", 0)):

@@ -13,7 +13,7 @@ from airflow_provider_banksync.hooks.banksync import BankSyncHook
 from airflow_provider_banksync.sandbox import BankSyncSandbox
 from demo.console import Console
 from demo.family import RESOURCES, BankSync, Family
-from tests.export.harness import Task
+from tests.support.export_task import Task
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from demo import __main__ as command
-from demo import story
+from demo import run
 from demo.errors import DemoError
 
 if TYPE_CHECKING:
@@ -35,27 +35,27 @@ def not_installed(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
 
     monkeypatch.setattr(metadata, "version", version)
     found = importlib.util.find_spec
-    monkeypatch.setattr(story, "find_spec", lambda asked: None if asked == name else found(asked))
+    monkeypatch.setattr(run, "find_spec", lambda asked: None if asked == name else found(asked))
 
 
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
         ("apache-airflow-core", "The demo needs Airflow 3"),
-        ("uvicorn", r"The sandbox needs uvicorn: pip install 'airflow-provider-banksync\[sandbox\]'"),
+        ("uvicorn", r"The sandbox needs uvicorn. Run pip install 'airflow-provider-banksync\[sandbox\]'"),
     ],
 )
 def test_what_is_not_installed(name: str, sentence: str, monkeypatch: pytest.MonkeyPatch) -> None:
     not_installed(monkeypatch, name)
     with pytest.raises(DemoError, match=sentence):
-        story.prerequisites()
+        run.check_prerequisites()
 
 
 def test_a_missing_dag(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     not_installed(monkeypatch, "nothing")
-    monkeypatch.setattr(story, "DAGS_FOLDER", tmp_path)
-    with pytest.raises(DemoError, match=r"banksync_family\.py, the DAG that the demo runs, is not there"):
-        story.prerequisites()
+    monkeypatch.setattr(run, "DAGS_FOLDER", tmp_path)
+    with pytest.raises(DemoError, match=r"banksync_family\.py, the DAG that the demo runs, is missing"):
+        run.check_prerequisites()
 
 
 def test_an_output_that_cannot_be_written(
@@ -80,7 +80,7 @@ def test_a_number_of_clients_that_is_none(portals: str, capsys: pytest.CaptureFi
     with pytest.raises(SystemExit) as caught:
         command.parse(["--portals", portals])
     assert caught.value.code == 2
-    assert "is not a number above 0" in capsys.readouterr().err
+    assert "is not a whole number above 0" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("value", "verbose"), [("", False), ("0", False), ("1", True), ("yes", True)])

@@ -100,7 +100,7 @@ def test_the_demo_runs_and_says_what_happened(output: Path) -> None:
     assert failed >= 1
     # the point of deferring: more wait than there are worker slots
     assert int(re.search(r"Up to (\d+) syncs waited at the same time", text).group(1)) > 4
-    assert re.search(r"All is well: (\d+) of \1 rows equal what the sandbox serves", text), text
+    assert re.search(r"Everything is correct: (\d+) of \1 rows equal the sandbox's rows", text), text
     assert "Traceback" not in text
     assert "\033" not in text
 
@@ -128,6 +128,6 @@ def test_nothing_of_it_outlives_it(output: Path, number: signal.Signals) -> None
         assert demo.returncode == -signal.SIGKILL
     else:
         assert demo.returncode == 130
-        assert "Interrupted. Everything that the demo had started has ended." in text
+        assert "Interrupted. All processes of the demo have ended." in text
         assert belonging_to(output) == []
     wait_until_none_belongs_to(output, timeout=20)

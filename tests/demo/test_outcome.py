@@ -10,7 +10,7 @@ import requests
 
 from demo.airflow_rest import TaskInstance
 from demo.airflow_run import FinishedRun
-from demo.outcome import Judgement, judge
+from demo.outcome import SyncCheck, check_syncs
 from demo.progress import EXPORT_OPERATOR, SYNC_OPERATOR, all_listed, count
 
 if TYPE_CHECKING:
@@ -65,9 +65,9 @@ class Run:
             for each in self.tasks
         ]
 
-    def judge(self) -> Judgement:
+    def check_syncs(self) -> SyncCheck:
         finished = FinishedRun("run", self.state, self.tasks, 0)
-        return judge(
+        return check_syncs(
             self.family,
             finished,
             self.bank_sync.newest_job,
@@ -81,11 +81,11 @@ def run(sandbox: BankSyncSandbox, bank_sync: BankSync, family: Family) -> Run:
 
 
 def test_a_run_as_it_should_be(run: Run) -> None:
-    judgement = run.judge()
-    assert judgement.problems == []
-    assert len(judgement.syncs) == len(run.family.feeds)
+    sync_check = run.check_syncs()
+    assert sync_check.problems == []
+    assert len(sync_check.syncs) == len(run.family.feeds)
     [broken] = [bank for banks in run.family.rows["banks"].values() for bank in banks if is_signed_out(bank)]
-    on_purpose = [outcome for outcome in judgement.syncs if outcome.on_purpose]
+    on_purpose = [outcome for outcome in sync_check.syncs if outcome.on_purpose]
     assert on_purpose
     assert {outcome.feed.workspace_id for outcome in on_purpose} == {broken["workspaceId"]}
     assert all("must sign in" in outcome.reason for outcome in on_purpose)
@@ -97,60 +97,60 @@ def is_signed_out(bank: dict[str, Any]) -> bool:
 
 def test_a_sync_that_failed_for_no_good_reason(run: Run) -> None:
     run.end("sync", "failed", run.sync(broken=False))
-    [problem] = run.judge().problems
-    assert "its job completed and its task ended as failed" in problem
+    [problem] = run.check_syncs().problems
+    assert "its job completed, but its task ended as failed" in problem
 
 
 def test_a_failure_that_airflow_calls_a_success(run: Run) -> None:
     run.end("sync", "success", run.sync(broken=True))
-    [problem] = run.judge().problems
-    assert "its job failed and its task ended as success" in problem
+    [problem] = run.check_syncs().problems
+    assert "its job failed, but its task ended as success" in problem
 
 
 @pytest.mark.parametrize("key", ["id", "status", "transactionsProcessed", "transactionsWritten"])
 def test_a_task_that_tells_of_its_job_what_is_not_so(run: Run, key: str) -> None:
     index = run.sync(broken=False)
     run.xcoms["sync", index, "return_value"] = {**run.xcoms["sync", index, "return_value"], key: "other"}
-    [problem] = run.judge().problems
-    assert f"says {key}='other'" in problem
+    [problem] = run.check_syncs().problems
+    assert f"returned {key}='other'" in problem
 
 
 def test_a_task_that_returns_nothing(run: Run) -> None:
     del run.xcoms["sync", run.sync(broken=False), "return_value"]
-    [problem] = run.judge().problems
+    [problem] = run.check_syncs().problems
     assert "returned no job" in problem
 
 
 def test_a_feed_that_was_forgotten(run: Run) -> None:
     run.tasks = [each for each in run.tasks if each.map_index != run.sync(broken=False)]
-    [problem] = run.judge().problems
-    assert "no task of the run started its newest job" in problem
+    [problem] = run.check_syncs().problems
+    assert "no task of this run started its newest job" in problem
 
 
 def test_a_task_without_a_job(run: Run) -> None:
     del run.xcoms["sync", run.sync(broken=False), "job_id"]
-    assert any("never had a job" in problem for problem in run.judge().problems)
+    assert any("has no job" in problem for problem in run.check_syncs().problems)
 
 
 def test_a_second_job_behind_the_tasks_back(run: Run, sandbox: BankSyncSandbox) -> None:
     feed = run.family.feeds[run.sync(broken=False)]
     run.post(sandbox, f"/v1/feeds/{feed.id}/sync", feed.workspace_id)
-    problems = run.judge().problems
-    assert any("no task of the run started its newest job" in problem for problem in problems)
-    assert any("a job that no feed knows as its newest" in problem for problem in problems)
+    problems = run.check_syncs().problems
+    assert any("no task of this run started its newest job" in problem for problem in problems)
+    assert any("a job that is not the newest job of any feed" in problem for problem in problems)
 
 
 @pytest.mark.parametrize("state", ["failed", "upstream_failed", "skipped"])
 def test_an_export_that_did_not_happen(run: Run, state: str) -> None:
     run.end("export_banks", state)
-    [problem] = run.judge().problems
+    [problem] = run.check_syncs().problems
     assert "export_banks" in problem
 
 
 def test_a_green_run_that_hides_the_failed_client(run: Run) -> None:
     run.state = "success"
-    [problem] = run.judge().problems
-    assert problem.startswith("The run ended as success, although")
+    [problem] = run.check_syncs().problems
+    assert problem.startswith("The run ended as success, but must fail")
 
 
 def test_feeds_are_listed_when_no_mapped_task_awaits_its_list() -> None:

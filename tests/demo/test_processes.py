@@ -17,7 +17,7 @@ import pytest
 from demo import processes, reaper
 from demo.console import Console
 from demo.errors import DemoError
-from demo.processes import Components, tail, undisturbed
+from demo.processes import Components, defer_signals, tail
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -163,7 +163,7 @@ def test_verbose_shows_what_airflow_says(components: Components) -> None:
 
 
 def test_a_signal_waits_until_the_moment_has_passed() -> None:
-    with undisturbed() as noted:
+    with defer_signals() as noted:
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(0.01)
     assert noted == [signal.SIGINT]

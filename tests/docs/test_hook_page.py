@@ -1,4 +1,4 @@
-"""docs/hook.md: each row names a method that there is, and each method of the hook has a row."""
+"""Tests of docs/hook.md: each row names a method of the hook, and each method has a row."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from airflow_provider_banksync.hooks.banks import BankMethods
 from airflow_provider_banksync.hooks.banksync import BankSyncHook
 from airflow_provider_banksync.hooks.feeds import FeedMethods
 from airflow_provider_banksync.hooks.workspaces import WorkspaceMethods
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 
 PAGE = (ROOT / "docs" / "hook.md").read_text(encoding="utf-8")
 CALL = re.compile(r"`(\w+)\(([^)`]*)\)`")
@@ -22,9 +22,9 @@ def methods() -> dict[str, list[str]]:
 
 
 def test_every_method_is_on_the_page_with_its_arguments() -> None:
-    told = dict(CALL.findall(PAGE))
-    assert set(told) == set(methods())
-    for name, arguments in told.items():
+    listed = dict(CALL.findall(PAGE))
+    assert set(listed) == set(methods())
+    for name, arguments in listed.items():
         given = [
             argument for argument in arguments.replace("...", "").replace(" ", "").split(",") if argument
         ]

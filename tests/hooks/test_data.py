@@ -1,4 +1,4 @@
-"""What the accounts hold, through the hook: every row, every digit, every page."""
+"""The data of accounts through the hook: every row, digit and page."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from airflow_provider_banksync import exceptions as x
 from airflow_provider_banksync.hooks.banksync import BankSyncHook
-from tests.hooks.test_hook import connect, truth
+from tests.support.sandbox_data import connect, truth
 
 if TYPE_CHECKING:
     from airflow_provider_banksync.sandbox import BankSyncSandbox
@@ -59,7 +59,7 @@ def test_balance_trades_holdings_loan(banksync_sandbox: BankSyncSandbox) -> None
     assert hook.get_loan(bank, account) == truth(banksync_sandbox, f"{path}/loan")
 
 
-def test_a_bank_that_wants_its_owner_is_told_from_a_service_that_fails(
+def test_a_bank_that_needs_a_sign_in_differs_from_a_failed_service(
     banksync_sandbox: BankSyncSandbox,
 ) -> None:
     (broken,) = [
@@ -79,7 +79,7 @@ def test_a_bank_that_wants_its_owner_is_told_from_a_service_that_fails(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"cursor": "c", "from_date": "2026-01-01"}, "either cursor or"),
+        ({"cursor": "c", "from_date": "2026-01-01"}, "cursor cannot be combined with"),
         ({"from_date": "01/02/2026"}, "from_date must be a day"),
     ],
 )

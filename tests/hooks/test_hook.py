@@ -7,49 +7,19 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import requests
 
 from airflow_provider_banksync import exceptions as x
-from airflow_provider_banksync.hooks import listings
 from airflow_provider_banksync.hooks.banksync import BankSyncHook
 from airflow_provider_banksync.provider_info import CONN_FIELDS
+from tests.support.listings import listed
+from tests.support.sandbox_data import connect, family_feed, truth
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from airflow_provider_banksync.sandbox import BankSyncSandbox
 
 pytestmark = pytest.mark.banksync_sandbox(portals=3, time_scale=0, broken_banks=1)
-
-
-def truth(sandbox: BankSyncSandbox, path: str, workspace_id: str | None = None) -> Any:
-    """What the sandbox serves, asked without our client."""
-    from decimal import Decimal
-
-    headers = {"X-API-Key": sandbox.api_key, "User-Agent": "tests/1"}
-    if workspace_id:
-        headers["X-Workspace-Id"] = workspace_id
-    answer = requests.get(sandbox.url + path, headers=headers, timeout=300)
-    assert answer.status_code == 200, answer.text
-    return json.loads(answer.content, parse_float=Decimal)["data"]
-
-
-def connect(monkeypatch: pytest.MonkeyPatch, sandbox: BankSyncSandbox, **fields: Any) -> BankSyncHook:
-    connection = {"conn_type": "banksync", "host": sandbox.url, "password": sandbox.api_key, **fields}
-    monkeypatch.setenv("AIRFLOW_CONN_OTHER", json.dumps(connection))
-    return BankSyncHook("other")
-
-
-def family_feed(sandbox: BankSyncSandbox, kind: str = "transactions") -> dict[str, Any]:
-    """A feed of a client (not of the parent) whose banks are well."""
-    broken = {
-        bank["id"]
-        for bank in truth(sandbox, "/v1/banks?scope=family")
-        if (bank.get("connectionStatus") or {}).get("status") != "connected"
-    }
-    for feed in truth(sandbox, "/v1/feeds?scope=family"):
-        banks = {account["bankId"] for account in feed["sourceConfig"]["accounts"]}
-        if feed["portal"] and feed["dataType"] == kind and not banks & broken:
-            return dict(feed)
-    raise AssertionError(f"the sandbox has no {kind} feed of a client")
 
 
 def test_nothing_happens_before_a_method_is_called(
@@ -57,7 +27,7 @@ def test_nothing_happens_before_a_method_is_called(
 ) -> None:
     hook = BankSyncHook("no_such_connection")
     assert banksync_sandbox.requests == []
-    with pytest.raises(x.BankSyncConfigError, match="no connection 'no_such_connection'"):
+    with pytest.raises(x.BankSyncConfigError, match="connection 'no_such_connection' does not exist"):
         hook.list_feeds()
     works, words = hook.test_connection()
     assert not works
@@ -104,7 +74,7 @@ def test_a_deleted_portal_is_not_found(banksync_sandbox: BankSyncSandbox) -> Non
         BankSyncHook(workspace_id=deleted).list_banks()
 
 
-def test_the_walked_listings_say_whose_each_row_is(banksync_sandbox: BankSyncSandbox) -> None:
+def test_combined_listings_name_the_workspace_of_each_row(banksync_sandbox: BankSyncSandbox) -> None:
     hook = BankSyncHook()
     banks = truth(banksync_sandbox, "/v1/banks?scope=family")
     expected = [
@@ -112,15 +82,15 @@ def test_the_walked_listings_say_whose_each_row_is(banksync_sandbox: BankSyncSan
         for bank in banks
         for account in truth(banksync_sandbox, f"/v1/banks/{bank['id']}/accounts", bank["workspaceId"])
     ]
-    assert listings.fetch(hook, "accounts", "family") == expected
+    assert listed(hook, "accounts", "family") == expected
     own = truth(banksync_sandbox, "/v1/feeds")
     jobs = [job for feed in own for job in truth(banksync_sandbox, f"/v1/feeds/{feed['id']}/jobs")]
-    assert listings.fetch(hook, "jobs", "self") == jobs
-    family_jobs = listings.fetch(hook, "jobs", "family")
+    assert listed(hook, "jobs", "self") == jobs
+    family_jobs = listed(hook, "jobs", "family")
     assert {job["workspaceId"] for job in family_jobs} == {
         feed["workspaceId"] for feed in truth(banksync_sandbox, "/v1/feeds?scope=family")
     }
-    for row in listings.fetch(hook, "enrichments", "family"):
+    for row in listed(hook, "enrichments", "family"):
         owner = row.pop("workspaceId")
         portal = row.pop("portal")
         assert row in truth(banksync_sandbox, "/v1/enrichments", owner)
@@ -139,9 +109,7 @@ def test_an_unknown_scope_is_refused_before_any_request(
 
 
 @pytest.mark.parametrize("bad", ["", " ", ".", "..", None, 7])
-def test_an_id_that_is_none_is_refused_before_any_request(
-    banksync_sandbox: BankSyncSandbox, bad: Any
-) -> None:
+def test_an_invalid_id_is_refused_before_any_request(banksync_sandbox: BankSyncSandbox, bad: Any) -> None:
     hook = BankSyncHook()
     for ask in (
         lambda: hook.get_feed(bad),
@@ -150,7 +118,7 @@ def test_an_id_that_is_none_is_refused_before_any_request(
         lambda: hook.get_account(bad, "a"),
         lambda: hook.get_account("b", bad),
     ):
-        with pytest.raises(x.BankSyncConfigError, match="must be the id"):
+        with pytest.raises(x.BankSyncConfigError, match="must be an id"):
             ask()
     assert banksync_sandbox.requests == []
 
@@ -261,7 +229,7 @@ def test_a_key_that_lacks_a_scope(banksync_sandbox: BankSyncSandbox, monkeypatch
         hook.trigger_sync(feed["id"])
     works, words = hook.test_connection()
     assert works
-    assert "may read feeds; it lacks the scope to read banks, integrations, enrichments" in words
+    assert "can read feeds. It has no scope to read banks, integrations, enrichments" in words
 
 
 def test_a_key_without_any_read_scope(
@@ -270,7 +238,7 @@ def test_a_key_without_any_read_scope(
     key = banksync_sandbox.create_key(scopes=["jobs:read"])
     works, words = connect(monkeypatch, banksync_sandbox, password=key).test_connection()
     assert not works
-    assert "may read neither banks, feeds, integrations nor enrichments" in words
+    assert "cannot read banks, feeds, integrations or enrichments" in words
 
 
 def test_the_family_is_refused_to_a_portal_and_to_a_low_role(
@@ -286,7 +254,7 @@ def test_the_family_is_refused_to_a_portal_and_to_a_low_role(
     assert caught.value.status == 403
 
 
-def test_a_key_that_works_says_so(banksync_sandbox: BankSyncSandbox) -> None:
+def test_a_working_connection(banksync_sandbox: BankSyncSandbox) -> None:
     works, words = BankSyncHook().test_connection()
     assert works
     assert banksync_sandbox.workspace_id in words
@@ -297,11 +265,11 @@ def test_a_sandbox_that_does_not_run(
 ) -> None:
     hook = connect(monkeypatch, banksync_sandbox, extra={"max_retries": 0})
     banksync_sandbox.stop()
-    with pytest.raises(x.BankSyncConnectionError, match="is it running"):
+    with pytest.raises(x.BankSyncConnectionError, match="a sandbox must run"):
         hook.list_feeds()
     works, words = hook.test_connection()
     assert not works
-    assert "is it running" in words
+    assert "a sandbox must run" in words
 
 
 # --- the connection ---
@@ -323,6 +291,32 @@ def test_a_missing_key_names_the_field(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_OTHER", json.dumps({"conn_type": "banksync"}))
     with pytest.raises(x.BankSyncConfigError, match="Password is empty"):
         BankSyncHook("other").list_feeds()
+
+
+@pytest.mark.parametrize(
+    ("host", "verify", "warns"),
+    [
+        ("https://localhost:1", "false", True),
+        ("https://localhost:1", "true", False),
+        ("http://localhost:1", "false", False),
+    ],
+)
+@pytest.mark.parametrize("blocking", [True, False])
+def test_unchecked_certificates_are_warned_of(
+    banksync_sandbox: BankSyncSandbox,
+    monkeypatch: pytest.MonkeyPatch,
+    logged: Callable[[], str],
+    host: str,
+    verify: str,
+    warns: bool,
+    blocking: bool,
+) -> None:
+    hook = connect(monkeypatch, banksync_sandbox, host=host, extra={"verify": verify})
+    if blocking:
+        hook.get_config()
+    else:
+        asyncio.run(hook.get_async_conn())
+    assert ("TLS certificates are not checked" in logged()) == warns
 
 
 def test_the_client_is_kept_and_closed(banksync_sandbox: BankSyncSandbox) -> None:

@@ -1,4 +1,4 @@
-"""What the hook refuses rather than guess, and what of the key it lets out: nothing."""
+"""The hook refuses to guess, and shows nothing of the key."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import pytest
 from airflow.providers.common.compat.sdk import redact
 
 from airflow_provider_banksync import exceptions as x
-from airflow_provider_banksync.hooks import listings
 from airflow_provider_banksync.hooks.banksync import BankSyncHook
-from tests.hooks.test_hook import connect, truth
+from tests.support.listings import listed
+from tests.support.sandbox_data import connect, truth
 
 if TYPE_CHECKING:
     from airflow_provider_banksync.sandbox import BankSyncSandbox
@@ -84,20 +84,21 @@ def test_the_family_of_a_portal_is_refused_alike(
     portal, _ = banksync_sandbox.portals[0]
     for hook in (portals_key(banksync_sandbox, monkeypatch), BankSyncHook(workspace_id=portal)):
         with pytest.raises(x.BankSyncScopeError, match="parent workspace"):
-            listings.fetch(hook, resource, "family")
+            listed(hook, resource, "family")
 
 
 def test_where_workspaces_are_not_listed_every_family_listing_tells_of_portals(
     banksync_sandbox: BankSyncSandbox, mocker: Any
 ) -> None:
-    from airflow_provider_banksync.api import conversations, endpoints
+    from airflow_provider_banksync.api import endpoints
+    from airflow_provider_banksync.api.flows import listings
     from airflow_provider_banksync.api.messages import Reply
 
     def family(name: str) -> list[dict[str, Any]]:
         portal = {"id": f"of {name}", "name": name}
         return [{"id": "1", "workspaceId": portal["id"], "portal": portal}]
 
-    walk = conversations.list_portals()
+    walk = listings.list_portals()
     step = next(walk)
     assert step.call.request == endpoints.list_workspaces().request
     step = walk.throw(x.BankSyncNotFoundError("404"))
@@ -180,9 +181,9 @@ def test_a_feed_that_is_not_found_among_many(mocker: Any, banksync_sandbox: Bank
     with pytest.raises(x.BankSyncNotFoundError) as caught:
         hook.find_feed("no such feed")
     words = str(caught.value)
-    assert words.startswith("GET /v1/feeds: no feed is named 'no such feed'")
+    assert words.startswith("GET /v1/feeds: no feed has the name 'no such feed'")
     assert "and 481 more" in words
-    assert "give workspace_id for a feed of a portal" in words
+    assert "For a portal's feed, pass workspace_id" in words
     assert len(words) < 8000
 
 
@@ -201,3 +202,21 @@ def test_the_key_is_in_no_error_of_a_wrong_connection(
         with pytest.raises(x.BankSyncConfigError) as caught:
             connect(monkeypatch, banksync_sandbox, **fields).list_feeds()
         assert key not in f"{caught.value} {caught.value!r}"
+
+
+def test_airflow_masks_the_password_of_a_shared_rate_limit(
+    banksync_sandbox: BankSyncSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    password = f"redis-{secrets.token_hex(8)}"
+    extra = {"rate_limit_store": "redis://127.0.0.1:1/0", "rate_limit_store_password": password}
+    assert redact(extra) == {**extra, "rate_limit_store_password": "***"}, "as the API of Airflow shows it"
+    hook = connect(monkeypatch, banksync_sandbox, extra=extra)
+    assert password not in repr(hook.get_config())
+    assert password not in str(redact(f"a log line with {password}"))
+
+    async def open_client() -> None:
+        await hook.get_async_conn()
+
+    asyncio.run(open_client())
+    stored = pickle.dumps(hook)
+    assert password.encode() not in stored

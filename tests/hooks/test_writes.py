@@ -1,4 +1,4 @@
-"""Every write of the hook against the sandbox, and what a fault at each point of it leaves behind."""
+"""Every write of the hook against the sandbox, with a fault at each of its points."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ import pytest
 from airflow_provider_banksync import exceptions as x
 from airflow_provider_banksync.hooks.banksync import BankSyncHook
 from airflow_provider_banksync.sandbox import Fault
-from tests.hooks.test_hook import family_feed, truth
+from tests.support.sandbox_data import family_feed, truth
 
 if TYPE_CHECKING:
     from airflow_provider_banksync.sandbox import BankSyncSandbox
 
-pytestmark = pytest.mark.banksync_sandbox(portals=2, row_error_share=0)
+pytestmark = [
+    pytest.mark.banksync_sandbox(portals=2, row_error_share=0),
+    pytest.mark.usefixtures("quick_searches"),
+]
 
 
 def new_feed(sandbox: BankSyncSandbox, name: str = "New feed 🥐") -> dict[str, Any]:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_banksync.export.layout import LOCK
+from airflow_provider_banksync.export.storage.layout import LOCK
 from airflow_provider_banksync.sandbox import BankSyncSandbox, Fault
-from tests.export.harness import Task, tree
-from tests.kill.exporting import Moment, Try, run
-from tests.kill.real_airflow import wait_until
+from tests.support.export_task import Task, tree
+from tests.support.killed_export import Moment, Try, run
+from tests.support.real_airflow import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,7 +53,7 @@ def consistent(folder: Path) -> dict[str, bytes]:
 
 
 def add_rows(sandbox: BankSyncSandbox) -> None:
-    """Let every account have other rows: what is read from now on cannot be taken for what was read before."""
+    """Give every account other rows, so that rows read from now on differ from rows read before."""
     for workspace in sandbox.world.family():
         for account in sandbox.world.workspace_accounts(workspace):
             sandbox.add_transaction(account.id, -100, day=datetime(2026, 2, 14).date())  # noqa: DTZ001
@@ -65,7 +65,7 @@ def test_two_tasks_at_once(banksync_sandbox: BankSyncSandbox, tmp_path: Path) ->
     ended = [each.end() for each in tries]
     (refused,) = [told for told in ended if isinstance(told, str)]
     assert "is being written by lake.export of " in refused
-    assert "Try again when it has ended" in refused
+    assert "Retry when that task has ended" in refused
     consistent(tmp_path)
 
 
@@ -131,6 +131,6 @@ def comes_back(sandbox: BankSyncSandbox, folder: Path, before: Try) -> None:
     found = consistent(folder)
     before.send(signal.SIGCONT)
     told = before.end()
-    assert isinstance(told, str), "it takes itself for the one who did it"
+    assert isinstance(told, str), "it says that it did the work itself"
     assert "ExportError" in told or told.startswith("AirflowException: ")
     assert tree(folder) == found

@@ -1,4 +1,4 @@
-"""A sandbox with a stopped clock, and a client that speaks to it over real HTTP under a name of its own."""
+"""Sandboxes with a stopped clock, and clients that send real HTTP requests with their own User-Agent."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NOON = datetime(2026, 3, 4, 12, 0, tzinfo=timezone.utc)
 
 
 class Client:
-    """Requests against one sandbox, as the holder of one key."""
+    """Requests to one sandbox with one key."""
 
     def __init__(self, sandbox: BankSyncSandbox, key: str | None) -> None:
         self.sandbox = sandbox
@@ -52,7 +52,7 @@ class Client:
         return self.send("DELETE", path, **more)
 
     def data(self, path: str, **more: Any) -> Any:
-        """What a successful GET gives, numbers exact."""
+        """Return the data of a successful GET, with exact numbers."""
         response = self.get(path, **more)
         assert response.status_code == 200, response.text
         return response.json(parse_float=Decimal)["data"]
@@ -62,7 +62,7 @@ class Client:
 
 
 def refusal(response: requests.Response) -> tuple[int, str]:
-    """The status and the sentence of an error, which has to be the envelope and nothing else."""
+    """Return status and message of an error, and check its envelope."""
     body = response.json()
     assert set(body) == {"success", "error"}
     assert body["success"] is False
@@ -73,14 +73,14 @@ def refusal(response: requests.Response) -> tuple[int, str]:
 
 @pytest.fixture(scope="module")
 def family() -> Iterator[BankSyncSandbox]:
-    """Thirteen portals, two with a broken bank, at noon for ever. For tests that only read."""
+    """Start thirteen portals, two with a broken bank, with a clock that stands at noon. For tests that only read."""
     with BankSyncSandbox(portals=13, broken_banks=2, page_size=20, time_scale=0, now=NOON) as sandbox:
         yield sandbox
 
 
 @pytest.fixture
 def fresh() -> Iterator[Callable[..., BankSyncSandbox]]:
-    """Start sandboxes of the test's own, with a stopped clock unless it says otherwise."""
+    """Start sandboxes for one test, with a stopped clock by default."""
     running: list[BankSyncSandbox] = []
 
     def start(**settings: Any) -> BankSyncSandbox:
@@ -97,7 +97,7 @@ def fresh() -> Iterator[Callable[..., BankSyncSandbox]]:
 
 @pytest.fixture
 def client_of() -> Iterator[Callable[..., Client]]:
-    """Make clients: with the owner's key, with another one, or with none."""
+    """Create clients: with the owner's key, another key, or none."""
     made: list[Client] = []
 
     def make(sandbox: BankSyncSandbox, key: str | None = "owner") -> Client:
@@ -111,12 +111,24 @@ def client_of() -> Iterator[Callable[..., Client]]:
 
 
 @pytest.fixture
+def world(
+    fresh: Callable[..., BankSyncSandbox], client_of: Callable[..., Client]
+) -> tuple[BankSyncSandbox, Client, str]:
+    """Return a sandbox, a client of its owner, and the path of a feed."""
+    sandbox = fresh()
+    client = client_of(sandbox)
+    feed = f"/v1/feeds/{client.data('/v1/feeds')[0]['id']}"
+    sandbox.clear_requests()
+    return sandbox, client, feed
+
+
+@pytest.fixture
 def client(family: BankSyncSandbox, client_of: Callable[..., Client]) -> Client:
-    """The owner of the family."""
+    """Return a client with the key of the family's owner."""
     return client_of(family)
 
 
 @pytest.fixture
 def refused() -> Callable[[requests.Response], tuple[int, str]]:
-    """Take an error answer apart."""
+    """Return the function that parses an error."""
     return refusal

@@ -1,4 +1,4 @@
-"""The admin calls: what the Python object can do, over HTTP, for whoever is on this machine."""
+"""The admin calls: the methods of the sandbox over HTTP, from this machine only."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import requests
 
 
 @pytest.fixture
-def office(fresh, client_of):
-    """A sandbox, its owner, and somebody who sends admin calls without a key or a name."""
+def admin(fresh, client_of):
+    """Return a sandbox, a client of its owner, and a function that sends admin calls without a key."""
     sandbox = fresh(rate_limit=1_000)
     session = requests.Session()
     session.trust_env = False
@@ -23,8 +23,8 @@ def office(fresh, client_of):
     session.close()
 
 
-def test_the_calls_are_listed_and_each_answers(office):
-    sandbox, client, call = office
+def test_every_listed_call_answers(admin):
+    sandbox, client, call = admin
     told = call("GET").json()
     assert (told["url"], told["apiKey"]) == (sandbox.url, sandbox.api_key)
     bank = client.data("/v1/banks")[0]["id"]
@@ -46,8 +46,8 @@ def test_the_calls_are_listed_and_each_answers(office):
     assert not any("/_sandbox" in record.path for record in sandbox.requests)
 
 
-def test_faults_come_and_go(office):
-    sandbox, client, call = office
+def test_faults_are_added_listed_and_removed(admin):
+    sandbox, client, call = admin
     rule = {
         "fault": "status",
         "with": {"code": 503, "body": "html"},
@@ -63,8 +63,8 @@ def test_faults_come_and_go(office):
     assert sandbox.faults.rules == []
 
 
-def test_a_fault_for_one_workspace_after_the_work_was_done(office):
-    sandbox, client, call = office
+def test_a_fault_for_one_workspace_after_the_work_was_done(admin):
+    sandbox, client, call = admin
     portal = sandbox.portals[0][0]
     call("POST", "/faults", json={"fault": "reset", "workspaceId": portal, "when": "after", "times": 1})
     feed = client.data("/v1/feeds", workspace=sandbox.portals[1][0])[0]["id"]
@@ -77,7 +77,7 @@ def test_a_fault_for_one_workspace_after_the_work_was_done(office):
     ("body", "complaint"),
     [
         ({}, "fault is required"),
-        ({"fault": "explosion"}, "fault must be one of answer, content_type"),
+        ({"fault": "explosion"}, "fault must be one of added, answer, content_type"),
         ({"fault": 3}, "fault must be one of"),
         ({"fault": "status"}, "code"),
         ({"fault": "status", "with": {"code": 503, "loud": True}}, "loud"),
@@ -89,15 +89,15 @@ def test_a_fault_for_one_workspace_after_the_work_was_done(office):
     ],
     ids=str,
 )
-def test_a_fault_that_makes_no_sense_is_400(office, body, complaint):
-    sandbox, _, call = office
+def test_a_fault_that_makes_no_sense_is_400(admin, body, complaint):
+    sandbox, _, call = admin
     response = call("POST", "/faults", json=body)
     assert (response.status_code, complaint in response.json()["error"]) == (400, True), response.text
     assert sandbox.faults.rules == []
 
 
-def test_the_clock_is_read_moved_and_stopped(office):
-    sandbox, _, call = office
+def test_the_clock_is_read_moved_and_stopped(admin):
+    sandbox, _, call = admin
     assert call("GET", "/clock").json() == {"now": "2026-03-04T12:00:00.000Z", "scale": 0}
     assert call("PUT", "/clock", json={"advance": 1.5}).json()["now"] == "2026-03-04T12:00:01.500Z"
     moved = call("PUT", "/clock", json={"now": "2026-03-05T00:00:00Z"}).json()
@@ -114,8 +114,8 @@ def test_the_clock_is_read_moved_and_stopped(office):
         assert call("PUT", "/clock", json=wrong).status_code == 400
 
 
-def test_the_journal_is_read_and_forgotten(office):
-    sandbox, client, call = office
+def test_the_requests_are_listed_and_cleared(admin):
+    sandbox, client, call = admin
     client.get("/v1/banks?scope=self")
     (record,) = call("GET", "/requests").json()["requests"]
     assert (record["method"], record["path"], record["query"], record["status"]) == (
@@ -131,8 +131,8 @@ def test_the_journal_is_read_and_forgotten(office):
     assert sandbox.requests == []
 
 
-def test_transactions_banks_and_keys(office, client_of):
-    sandbox, client, call = office
+def test_transactions_banks_and_keys(admin, client_of):
+    sandbox, client, call = admin
     bank = client.data("/v1/banks")[0]["id"]
     account = client.data(f"/v1/banks/{bank}/accounts")[0]
     body = {
@@ -185,26 +185,26 @@ def test_transactions_banks_and_keys(office, client_of):
     ],
     ids=str,
 )
-def test_who_did_not_come_straight_from_this_machine_is_turned_away(office, headers):
-    sandbox, _, call = office
+def test_an_indirect_request_is_refused(admin, headers):
+    sandbox, _, call = admin
     response = call("POST", "/faults", json={"fault": "reset"}, headers=headers)
     assert response.status_code == 403
     assert sandbox.faults.rules == []
 
 
-def test_a_forwarded_address_does_not_make_a_stranger_of_a_neighbour(office):
-    _, client, _ = office
+def test_the_api_accepts_a_forwarded_address(admin):
+    _, client, _ = admin
     assert client.get("/v1/whoami", headers={"X-Forwarded-For": "203.0.113.9"}).status_code == 200
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "localhost:1", "[::1]:80"])
-def test_every_name_of_this_machine_is_good(office, host):
-    _, _, call = office
+def test_every_name_of_this_machine_is_accepted(admin, host):
+    _, _, call = admin
     assert call("GET", "/clock", headers={"Host": host}).status_code == 200
 
 
-def test_other_paths_and_methods_are_refused_and_stay_the_apis(office, client_of):
-    sandbox, client, call = office
+def test_unknown_admin_paths_and_methods_are_refused(admin, client_of):
+    sandbox, client, call = admin
     assert call("GET", "/nothing").status_code == 404
     assert call("GET", "/banks//break").status_code == 404
     refused = call("PATCH", "/clock")
@@ -214,8 +214,8 @@ def test_other_paths_and_methods_are_refused_and_stay_the_apis(office, client_of
     assert sandbox.requests[-1].path == "/_sandboxes"
 
 
-def test_faults_do_not_happen_to_admin_calls_or_nobody_could_end_them(office):
-    sandbox, _, call = office
+def test_faults_do_not_apply_to_admin_calls(admin):
+    sandbox, _, call = admin
     call("POST", "/faults", json={"fault": "reset"})
     assert call("DELETE", "/faults").status_code == 200
     connection = http.client.HTTPConnection(urlsplit(sandbox.url).netloc, timeout=300)

@@ -7,12 +7,12 @@ from datetime import timedelta
 import pytest
 
 from airflow_provider_banksync.sandbox import SandboxError
-from airflow_provider_banksync.sandbox.auth import ALL_SCOPES, ROLES
-from airflow_provider_banksync.sandbox.contract import Contract
+from airflow_provider_banksync.sandbox.rules.auth import ALL_SCOPES, ROLES
+from tests.support.contract import Contract
 
 FAMILY_LISTS = ("/v1/banks", "/v1/feeds", "/v1/integrations", "/api/jobs")
 
-# Every operation of the contract, with the one scope that opens it. A write needs the read scope too.
+# Every operation of the contract with its scope. A write needs the read scope too.
 NEEDS = {
     ("GET", "/v1/whoami"): None,
     ("GET", "/v1/workspaces"): "workspaces:read",
@@ -65,7 +65,7 @@ def test_every_operation_of_the_contract_has_its_scope_here():
 
 @pytest.fixture
 def places(fresh, client_of):
-    """A sandbox of the test's own, and a function that fills the holes of a path with what is there."""
+    """Return a sandbox, and a function that fills the parameters of a path with existing ids."""
     sandbox = fresh(portals=0)
     client = client_of(sandbox)
     bank = client.data("/v1/banks")[0]["id"]
@@ -83,17 +83,17 @@ def places(fresh, client_of):
 
 
 @pytest.mark.parametrize(("method", "template"), NEEDS, ids=str)
-def test_an_operation_opens_with_its_scope_and_with_no_other(places, client_of, refused, method, template):
+def test_an_operation_needs_exactly_its_scope(places, client_of, refused, method, template):
     sandbox, real = places
     scope, body = NEEDS[method, template], BODIES.get(template) if method in {"POST", "PUT"} else None
     needed = set() if scope is None else {scope, f"{scope.partition(':')[0]}:read"}
-    # First those who may not, because who may can take away what the others would meet.
+    # The keys without the scope come first, because a request with it may delete the resource.
     for lacking in needed:
         others = client_of(sandbox, sandbox.create_key(ALL_SCOPES - {lacking}))
         answer = refused(others.send(method, real(template), json=body))
         assert answer == (403, f"API key lacks the required scope: {lacking}")
     done = client_of(sandbox, sandbox.create_key(needed)).send(method, real(template), json=body)
-    # Of a token that nobody was given, and of a job that has ended, the rules have more to say than the scopes.
+    # An unknown token and an ended job are errors of their own, after the scopes were checked.
     expected = {"/v1/banks/connect": 400}.get(
         template, 409 if "{jid}" in template and method == "DELETE" else None
     )
@@ -123,7 +123,7 @@ def test_a_read_scope_does_not_write(fresh, client_of, refused):
     assert owner.data(f"/v1/feeds/{feed}/jobs/{job}")["status"] == "queued"
 
 
-def test_any_key_may_ask_who_it_is(family, client_of):
+def test_whoami_needs_no_scope(family, client_of):
     assert client_of(family, family.create_key([])).data("/v1/whoami") == {
         "workspaceId": family.workspace_id,
         "workspaceName": family.world.parent.name,
@@ -203,7 +203,7 @@ def test_a_portals_own_key_sees_that_portal_and_nothing_else(family, client_of, 
         assert refused(client.get("/v1/banks", workspace=foreign)) == (404, "Workspace not found")
 
 
-def test_deleted_and_unknown_workspaces_are_404_in_the_same_words(family, client, client_of, refused):
+def test_deleted_and_unknown_workspaces_are_the_same_404(family, client, client_of, refused):
     deleted = family.deleted_portals[0][0]
     for workspace in (deleted, "nonsense"):
         assert refused(client.get("/v1/banks", workspace=workspace)) == (404, "Workspace not found")
@@ -213,7 +213,7 @@ def test_deleted_and_unknown_workspaces_are_404_in_the_same_words(family, client
 
 @pytest.mark.parametrize("path", FAMILY_LISTS)
 @pytest.mark.parametrize("role", ROLES)
-def test_the_family_is_for_owners_and_admins(family, client_of, refused, role, path):
+def test_only_owners_and_admins_list_the_family(family, client_of, refused, role, path):
     client = client_of(family, family.create_key(role=role))
     assert client.get(path).status_code == 200
     response = client.get(path, params={"scope": "family"})
@@ -266,11 +266,11 @@ def test_a_job_names_the_member_who_started_it(fresh, client_of):
     [{"scopes": ["banks:admin"]}, {"scopes": "banks:admin"}, {"role": "boss"}, {"workspace_id": "nowhere"}],
     ids=["scope", "one scope", "role", "workspace"],
 )
-def test_a_key_that_cannot_be_is_refused_when_it_is_made(family, wrong):
+def test_an_invalid_key_cannot_be_created(family, wrong):
     with pytest.raises(SandboxError, match="no such"):
         family.create_key(**wrong)
 
 
-def test_revoking_a_key_that_is_none_says_so(family):
+def test_revoking_an_unknown_key_is_an_error(family):
     with pytest.raises(SandboxError, match="no such key"):
         family.revoke_key("bsk_nobody")

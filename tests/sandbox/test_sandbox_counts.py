@@ -1,4 +1,4 @@
-"""What jobs say they have read and written, and what becomes of them when their ground is taken away."""
+"""The counts of jobs, and jobs whose bank, destination, feed or portal is deleted."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ from datetime import timedelta
 import pytest
 
 from airflow_provider_banksync.sandbox.clock import parse_moment
-from airflow_provider_banksync.sandbox.drift import Drift
-from airflow_provider_banksync.sandbox.ledger import Ledger
-from airflow_provider_banksync.sandbox.movement import DAY_MS
-from airflow_provider_banksync.sandbox.transactions import TransactionWriter
+from airflow_provider_banksync.sandbox.world.api_rows import Drift
+from airflow_provider_banksync.sandbox.world.ledger import TransactionLedger
+from airflow_provider_banksync.sandbox.world.transactions import DAY_MS
 
 WINDOW = {"startDate": "2025-11-03", "endDate": "2026-01-17"}
 
 
 @pytest.fixture
 def start(fresh, client_of):
-    """Start a sandbox and give it with its owner and the parent's feed of a type."""
+    """Start a sandbox. Returns it with a client of its owner and the parent's feed of a type."""
 
     def begin(data_type="transactions", **settings):
         sandbox = fresh(**{"job_seconds": (40, 40), **settings})
@@ -36,7 +35,7 @@ def run(sandbox, client, feed, body=None):
 
 
 def listed(client, feed, part, **query):
-    """How many rows the API itself has of the feed's accounts."""
+    """Return the number of rows that the API has for the feed's accounts."""
     count = 0
     for account in feed["sourceConfig"]["accounts"]:
         path = f"/v1/banks/{account['bankId']}/accounts/{account['accountId']}/{part}"
@@ -51,7 +50,7 @@ def listed(client, feed, part, **query):
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"transactions_per_day": 3}, {"rows_per_sync": 500}], ids=["usual", "dense", "brought"]
+    "settings", [{}, {"transactions_per_day": 3}, {"rows_per_sync": 500}], ids=["default", "fixed", "added"]
 )
 def test_a_job_counts_the_rows_that_the_api_has_in_its_window(start, settings):
     sandbox, client, feed = start(**settings)
@@ -66,7 +65,7 @@ def test_a_job_counts_the_rows_that_the_api_has_in_its_window(start, settings):
 
 
 @pytest.mark.parametrize("first", ["2026-02-20", "2023-01-01", "0001-01-01"])
-def test_a_window_that_reaches_today_counts_what_is_pending_and_what_the_sync_brings(start, first):
+def test_a_window_up_to_today_counts_pending_rows_and_those_of_the_sync(start, first):
     sandbox, client, feed = start(rows_per_sync=5, page_size=1_000)
     account = feed["sourceConfig"]["accounts"][0]["accountId"]
     sandbox.add_transaction(account, -1, settles_after=86_400)
@@ -94,7 +93,7 @@ def test_a_job_of_another_type_counts_its_own_rows(start, data_type, part):
     assert job["transactionsProcessed"] == job["transactionsWritten"] == expected > 0
 
 
-def test_what_is_added_while_a_job_runs_is_not_in_it_however_early_one_looks(start):
+def test_a_job_does_not_count_rows_added_while_it_runs(start):
     counts = []
     for looks in (False, True):
         sandbox, client, feed = start()
@@ -114,7 +113,7 @@ def test_a_count_is_the_number_of_rows_that_are_read(family):
     now = int(family.clock.now().timestamp() * 1_000)
     today = family.clock.now().date().toordinal()
     for rate in (None, 0.4, 6):
-        ledger = Ledger(world.seed, TransactionWriter(Drift(world.seed, on=False)), rate)
+        ledger = TransactionLedger(world.seed, Drift(world.seed, on=False), rate)
         for account in world.workspace_accounts(world.parent):
             for first, length in (
                 (today - 400, 90),
@@ -123,12 +122,12 @@ def test_a_count_is_the_number_of_rows_that_are_read(family):
                 (today - 2, 400),
                 (0, 9),
             ):
-                for moment in (ledger.moment(now), ledger.moment(now - 9 * DAY_MS)):
+                for snapshot in (ledger.snapshot_at(now), ledger.snapshot_at(now - 9 * DAY_MS)):
                     rows = 0
                     for day in range(max(first, ledger.first_day(account)), min(first + length, today) + 1):
-                        stretch, _ = ledger.stretch(account, day, day, moment)
-                        rows += b"".join(stretch.write(0, len(stretch))).count(b'{"id":')
-                    assert ledger.count(account, first, first + length, moment) == rows
+                        block, _ = ledger.rows_from(account, day, day, snapshot)
+                        rows += b"".join(block.encode(0, len(block))).count(b'{"id":')
+                    assert ledger.count(account, first, first + length, snapshot) == rows
 
 
 def test_errors_appear_as_they_happen(start):
@@ -143,7 +142,7 @@ def test_errors_appear_as_they_happen(start):
 
 
 @pytest.mark.parametrize("change", ["delete bank", "break bank", "delete integration"])
-def test_a_job_whose_ground_is_taken_away_fails_there(start, change):
+def test_a_running_job_fails_if_its_bank_or_destination_goes(start, change):
     sandbox, client, feed = start(rows_per_sync=3)
     account = feed["sourceConfig"]["accounts"][0]
     client.post(f"/v1/feeds/{feed['id']}/sync", json=WINDOW)
@@ -172,7 +171,7 @@ def test_a_job_whose_ground_is_taken_away_fails_there(start, change):
         assert "New since the sync" not in client.get(path).text
 
 
-def test_a_bank_that_is_deleted_keeps_the_rows_of_the_others_away_too(start):
+def test_a_deleted_bank_stops_the_rows_of_the_other_banks_too(start):
     sandbox, client, feed = start(rows_per_sync=3)
     link = client.post("/v1/banks/link", json={"source": "plaid"}).json()["data"]["linkToken"]
     token = {"publicToken": sandbox.finish_link(link)}
@@ -190,7 +189,7 @@ def test_a_bank_that_is_deleted_keeps_the_rows_of_the_others_away_too(start):
     assert "New since the sync" not in client.get(account["links"]["transactions"]).text
 
 
-def test_a_bank_that_is_mended_before_the_job_begins_to_read_does_it_no_harm(start):
+def test_a_job_succeeds_if_its_bank_is_mended_before_it_reads(start):
     sandbox, client, feed = start(rows_per_sync=3)
     account = feed["sourceConfig"]["accounts"][0]
     sandbox.break_bank(account["bankId"])
@@ -203,7 +202,7 @@ def test_a_bank_that_is_mended_before_the_job_begins_to_read_does_it_no_harm(sta
     assert client.get(path).text.count("New since the sync") == 3
 
 
-def test_a_change_once_a_job_has_ended_leaves_it_and_its_rows_alone(start):
+def test_a_change_after_the_end_of_a_job_does_not_change_it(start):
     sandbox, client, feed = start(rows_per_sync=3, job_seconds=(0, 0))
     account = feed["sourceConfig"]["accounts"][0]
     client.post(f"/v1/feeds/{feed['id']}/sync")
@@ -215,7 +214,7 @@ def test_a_change_once_a_job_has_ended_leaves_it_and_its_rows_alone(start):
 
 
 @pytest.mark.parametrize("what", ["feed", "portal"])
-def test_a_feed_or_a_portal_that_is_deleted_ends_its_job(fresh, client_of, what):
+def test_deleting_a_feed_or_a_portal_ends_its_job(fresh, client_of, what):
     sandbox = fresh(portals=1, rows_per_sync=4, job_seconds=(40, 40))
     client, portal = client_of(sandbox), sandbox.portals[0][0]
     feed = client.data("/v1/feeds", workspace=portal)[0]
@@ -236,7 +235,7 @@ def test_a_feed_or_a_portal_that_is_deleted_ends_its_job(fresh, client_of, what)
         assert "New since the sync" not in client.get(path, workspace=portal).text
 
 
-def test_trades_without_dates_are_those_of_ninety_days(fresh, client_of):
+def test_trades_without_dates_cover_ninety_days(fresh, client_of):
     sandbox = fresh(portals=0)
     client = client_of(sandbox)
     bank = client.data("/v1/banks")[0]["id"]
@@ -244,7 +243,7 @@ def test_trades_without_dates_are_those_of_ninety_days(fresh, client_of):
     path = account["links"]["trades"]
     days = [row["date"] for row in client.data(f"{path}?from=2026-03-05&to=2026-12-31")]
     assert days == []
-    # A day that has a trade is first the oldest that is listed, and one day later it no longer is.
+    # The day of the trade is the oldest in the window. One day later it is outside.
     old = client.data(f"{path}?from=2025-12-20&to=2026-01-31")[0]["date"]
     sandbox.clock.move_to(parse_moment(f"{old}T12:00:00Z") + timedelta(days=89))
     assert client.data(path)[0]["date"] == old

@@ -1,4 +1,4 @@
-"""The data: real relations, exact amounts, the family's fields, pages that lose nothing."""
+"""The data: relations, exact amounts, the fields of family rows, pages that lose nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MONEY = re.compile(
 
 
 def accounts_of(client, family=True):
-    """Every account that the owner can see, with its workspace and its bank."""
+    """Return every account that the owner can see, with its workspace and its bank."""
     for bank in client.data("/v1/banks", params={"scope": "family"}):
         for account in client.data(f"/v1/banks/{bank['id']}/accounts", workspace=bank["workspaceId"]):
             yield bank["workspaceId"], bank, account
@@ -28,7 +28,7 @@ def path_of(account):
 
 
 def read_all(client, path, workspace, **query):
-    """Follow the cursors to the end; give the pages and the last cursor."""
+    """Follow the cursors to the end. Returns the pages and the last cursor."""
     pages = []
     while True:
         body = client.get(path, workspace=workspace, params=query).json(parse_float=Decimal)
@@ -64,7 +64,7 @@ def test_a_thousand_clients_have_a_thousand_names():
 
 
 @pytest.mark.parametrize("kind", ["banks", "feeds", "integrations"])
-def test_family_rows_say_whose_they_are_and_self_rows_do_not(family, client, kind):
+def test_only_family_rows_name_their_portal(family, client, kind):
     rows = client.data(f"/v1/{kind}", params={"scope": "family"})
     names = dict(family.portals)
     by_workspace = {}
@@ -94,7 +94,7 @@ def test_ids_are_opaque_and_unique(family, client):
     assert all(re.fullmatch(r"[A-Za-z0-9]{20}", each) for each in ids)
 
 
-def test_every_currency_is_there_and_every_amount_has_its_digits(client):
+def test_amounts_have_the_digits_of_their_currency(client):
     seen = set()
     for workspace, bank, account in accounts_of(client):
         base = path_of(account)
@@ -133,7 +133,7 @@ def test_transactions_add_up(client):
             assert re.fullmatch(r"••••\d{4}", row["accountNumber"])
 
 
-def test_feeds_point_at_real_accounts_and_a_real_destination(family, client):
+def test_feeds_refer_to_existing_accounts_and_destinations(family, client):
     for workspace in (family.workspace_id, *(each for each, _ in family.portals)):
         accounts = {
             (bank["id"], account["id"])
@@ -182,7 +182,7 @@ def test_only_loan_accounts_carry_a_loan_and_only_investments_positions(client, 
     assert set(kinds) == {"checking", "savings", "credit card", "investment", "loan"}
 
 
-def test_a_broken_bank_lists_its_accounts_and_tells_nothing_else(family, client, refused):
+def test_a_broken_bank_only_lists_its_accounts(family, client, refused):
     banks = client.data("/v1/banks?scope=family")
     broken = [bank for bank in banks if bank["connectionStatus"]["status"] != "connected"]
     assert len({bank["workspaceId"] for bank in broken}) == len(broken) == 2
@@ -209,7 +209,7 @@ def test_a_balance_is_that_of_its_account(client):
 
 @pytest.fixture
 def checking(client):
-    """Path of the parent's current account, which has rows on most days."""
+    """Return the path of the parent's current account, which has rows on most days."""
     _, _, account = next(accounts_of(client))
     assert account["accountType"] == "checking"
     return f"{path_of(account)}/transactions"
@@ -222,7 +222,7 @@ def test_without_dates_a_list_covers_thirty_days(client, checking):
     assert min(row["date"] for row in pages[0]) >= "2026-02-03"
 
 
-def test_pages_are_full_but_the_last_and_lose_and_repeat_nothing(client, checking):
+def test_pages_are_full_and_lose_and_repeat_nothing(client, checking):
     window = {"from": "2025-06-01", "to": "2025-12-31"}
     pages, _ = read_all(client, checking, None, **window)
     assert len(pages) > 5
@@ -238,7 +238,7 @@ def test_pages_are_full_but_the_last_and_lose_and_repeat_nothing(client, checkin
     assert by_day == rows
 
 
-def test_a_month_looks_like_one(client, checking):
+def test_a_month_has_realistic_transactions(client, checking):
     pages, _ = read_all(client, checking, None, **{"from": "2026-01-01", "to": "2026-01-31"})
     categories = Counter(row["category"] for page in pages for row in page)
     assert {"Rent", "Payroll", "Bank fees", "Transfer", "Revenue"} <= set(categories)
@@ -309,14 +309,14 @@ def test_the_last_cursor_resumes_with_what_is_new(fresh, client_of):
         for row in (row for page in news for row in page):
             assert row["id"] not in held
             held[row["id"]] = row
-            # A settled row takes the place of the pending one it names.
+            # A posted row replaces the pending row that it names.
             held.pop(row["pendingTransactionId"], None)
     now, _ = read_all(client, path, None, **{"from": "2026-02-03"})
     current = {row["id"]: row for page in now for row in page}
     assert held == current
 
 
-def test_pages_of_one_read_show_one_moment(fresh, client_of):
+def test_pages_of_one_read_show_one_snapshot(fresh, client_of):
     still = fresh(page_size=5)
     expected, _ = read_all(client_of(still), *first_path(client_of(still)))
     moving = fresh(page_size=5)
@@ -337,7 +337,7 @@ def first_path(client):
     return f"{path_of(account)}/transactions", None
 
 
-def test_a_pending_row_vanishes_and_comes_back_settled_under_another_id(fresh, client_of):
+def test_a_pending_row_posts_under_another_id(fresh, client_of):
     sandbox = fresh()
     client = client_of(sandbox)
     path, _ = first_path(client)
@@ -348,9 +348,9 @@ def test_a_pending_row_vanishes_and_comes_back_settled_under_another_id(fresh, c
     sandbox.clock.advance(4 * 86_400)
     later = client.data(path, params=window)
     assert not pending.keys() & {row["id"] for row in later}
-    settled = {row["pendingTransactionId"]: row for row in later if row["pendingTransactionId"] in pending}
-    assert settled.keys() == pending.keys()
-    for before, after in ((pending[each], settled[each]) for each in pending):
+    posted = {row["pendingTransactionId"]: row for row in later if row["pendingTransactionId"] in pending}
+    assert posted.keys() == pending.keys()
+    for before, after in ((pending[each], posted[each]) for each in pending):
         assert (after["amount"], after["description"], after["pending"]) == (
             before["amount"],
             before["description"],

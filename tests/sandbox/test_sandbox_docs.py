@@ -1,4 +1,4 @@
-"""docs/sandbox.md: its example runs as it stands there, and what it names is there."""
+"""docs/sandbox.md: its example runs, and the names in it exist."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_banksync.sandbox import BankSyncSandbox, Fault, SandboxClock
-from airflow_provider_banksync.sandbox.fault import KINDS
+from airflow_provider_banksync.sandbox.http.faults import KINDS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "sandbox.md").read_text(encoding="utf-8")
 
 
-def test_the_example_runs_as_it_is_written(airflow_db, tmp_path):
+def test_the_example_runs(airflow_db, tmp_path):
     dag, tests = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     (tmp_path / "nightly.py").write_text(dag, encoding="utf-8")
     (tmp_path / "test_nightly.py").write_text(tests, encoding="utf-8")
-    # Where the package is on the path and not installed, nobody has told pytest of the fixture.
+    # If the package is on the path and not installed, pytest does not load the plugin.
     installed = any(each.name == "banksync_sandbox" for each in entry_points(group="pytest11"))
     plugin = [] if installed else ["-p", "airflow_provider_banksync.sandbox.pytest_plugin"]
     done = subprocess.run(
@@ -50,13 +50,13 @@ def test_the_example_runs_as_it_is_written(airflow_db, tmp_path):
     assert re.search(r"^3 passed", done.stdout, re.MULTILINE), done.stdout[-6_000:] + done.stderr[-2_000:]
 
 
-def test_every_fault_is_on_the_page_and_no_other():
+def test_the_page_lists_every_fault():
     listed = re.findall(r"^\| `Fault\.(\w+)\(", PAGE, re.MULTILINE)
     assert sorted(listed) == sorted(KINDS)
     assert all(callable(getattr(Fault, name)) for name in listed)
 
 
-def test_what_the_page_calls_is_there():
+def test_every_name_on_the_page_exists():
     for name in re.findall(r"`sandbox\.(\w+)[(`]", PAGE):
         assert hasattr(BankSyncSandbox, name) or name in {"clock", "faults", "world"}, name
     for name in re.findall(r"sandbox\.clock\.(\w+)\(", PAGE):
@@ -69,7 +69,7 @@ def test_every_setting_is_explained(setting):
 
 
 def test_every_setting_can_be_given_to_the_command(capsys):
-    from airflow_provider_banksync.sandbox.cli import main
+    from airflow_provider_banksync.sandbox.control.cli import main
 
     with pytest.raises(SystemExit):
         main(["--help"])

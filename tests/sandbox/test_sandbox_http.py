@@ -1,4 +1,4 @@
-"""What is true of every request: the edge, routes, parameters, headers, the journal."""
+"""Every request: the edge, routes, parameters, headers, records."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BLOCKED = [
 
 
 @pytest.mark.parametrize("agent", BLOCKED)
-def test_the_edge_blocks_who_does_not_name_himself(client, agent):
+def test_the_edge_blocks_default_user_agents(client, agent):
     response = client.get("/v1/whoami", headers={"User-Agent": agent})
     assert response.status_code == 403
     assert response.headers["Content-Type"].startswith("text/html")
@@ -38,7 +38,7 @@ def test_the_edge_blocks_who_does_not_name_himself(client, agent):
         response.json()
 
 
-def test_the_edge_blocks_a_missing_user_agent_before_it_looks_at_the_key(family):
+def test_the_edge_blocks_a_missing_user_agent_before_it_checks_the_key(family):
     connection = http.client.HTTPConnection(urlsplit(family.url).netloc, timeout=300)
     connection.request("GET", "/nowhere")
     response = connection.getresponse()
@@ -50,7 +50,7 @@ def test_the_edge_blocks_a_missing_user_agent_before_it_looks_at_the_key(family)
 @pytest.mark.parametrize(
     "agent", ["airflow-provider-banksync/0.1.0", "acme-etl (python-requests/2.32)", "Mozilla/5.0"]
 )
-def test_the_edge_lets_in_who_does(client, agent):
+def test_the_edge_accepts_other_user_agents(client, agent):
     assert client.get("/v1/whoami", headers={"User-Agent": agent}).status_code == 200
 
 
@@ -135,7 +135,7 @@ def test_what_does_not_exist_is_404(client, refused, path):
     assert (status, sentence.endswith("not found")) == (404, True)
 
 
-def test_what_lives_in_another_workspace_is_404(family, client, refused):
+def test_a_resource_of_another_workspace_is_404(family, client, refused):
     rows = (
         client.data("/v1/banks", params={"scope": "family"}),
         client.data("/v1/feeds", params={"scope": "family"}),
@@ -156,7 +156,7 @@ def test_the_date_header_and_the_data_share_one_clock(fresh, client_of):
     assert response.json()["data"]["createdAt"] == "2026-03-07T12:00:07.000Z"
 
 
-def test_the_journal_tells_what_was_asked_and_never_holds_a_key(fresh, client_of):
+def test_request_records_never_hold_a_key(fresh, client_of):
     sandbox = fresh()
     portal = sandbox.portals[0][0]
     client_of(sandbox).get("/v1/banks", params={"scope": "self"}, workspace=portal)
@@ -177,7 +177,7 @@ def test_the_journal_tells_what_was_asked_and_never_holds_a_key(fresh, client_of
     assert sandbox.requests == []
 
 
-def test_the_journal_tells_keys_apart(fresh, client_of):
+def test_request_records_distinguish_keys(fresh, client_of):
     sandbox = fresh()
     for key in (sandbox.api_key, sandbox.create_key(), sandbox.api_key):
         client_of(sandbox, key).get("/v1/whoami")
@@ -189,13 +189,13 @@ def test_a_bug_of_the_sandbox_is_a_500_in_the_envelope_and_a_traceback_in_the_lo
     fresh, client_of, refused, caplog
 ):
     sandbox = fresh()
-    sandbox.world.banks = None  # what a bug looks like
+    sandbox.world.workspace = None  # what a bug looks like
     assert refused(client_of(sandbox).get("/v1/banks"))[0] == 500
     assert "has a bug" in caplog.text
     assert sandbox.requests[-1].status == 500
 
 
-def test_a_client_that_hangs_up_is_written_down(fresh):
+def test_a_client_that_hangs_up_is_recorded(fresh):
     sandbox = fresh()
     feed = sandbox.world.feeds(sandbox.world.parent)[0].id
     connection = http.client.HTTPConnection(urlsplit(sandbox.url).netloc, timeout=300)
@@ -217,7 +217,7 @@ def test_a_client_that_hangs_up_is_written_down(fresh):
     assert sandbox.jobs == []
 
 
-def test_who_knocks_while_the_sandbox_stops_does_not_hold_it_up(fresh):
+def test_new_connections_do_not_delay_a_stop(fresh):
     sandbox = fresh()
     address = ("127.0.0.1", urlsplit(sandbox.url).port)
     callers = [socket.create_connection(address, timeout=300) for _ in range(5)]

@@ -1,4 +1,4 @@
-"""The life of a sync job, with the clock moved and never slept through."""
+"""The states of a sync job. The tests move the clock and never sleep."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DATES = {"startDate": "2026-02-01", "endDate": "2026-02-28"}
 
 @pytest.fixture
 def start(fresh, client_of):
-    """Start a sandbox and give it with its owner and the first feed of a type in the parent's workspace."""
+    """Start a sandbox. Returns it with a client of its owner and the parent's first feed of a type."""
 
     def begin(data_type="transactions", **settings):
         sandbox = fresh(**settings)
@@ -66,7 +66,7 @@ def test_counts_grow_while_a_job_runs_and_never_shrink(start):
     assert len(set(seen)) > 20
 
 
-def test_looking_at_a_job_does_not_move_it(start):
+def test_reading_a_job_does_not_change_it(start):
     sandbox, client, feed = start()
     job = client.post(f"{feed}/sync").json()["data"]["id"]
     sandbox.clock.advance(10)
@@ -88,7 +88,7 @@ def test_one_job_at_a_time_per_feed(start, refused):
 
 
 @pytest.mark.parametrize("seconds", [0, 20], ids=["queued", "in_progress"])
-def test_a_job_under_way_can_be_cancelled_and_frees_its_feed(start, refused, seconds):
+def test_a_running_job_can_be_cancelled_and_frees_its_feed(start, refused, seconds):
     sandbox, client, feed = start(job_seconds=(40, 40))
     job = client.post(f"{feed}/sync").json()["data"]["id"]
     sandbox.clock.advance(seconds)
@@ -111,20 +111,20 @@ def test_a_job_that_has_ended_cannot_be_cancelled(start, refused):
     assert client.data(f"{feed}/jobs/{job}")["status"] == "completed"
 
 
-def test_a_job_of_no_time_is_over_at_once(start):
+def test_a_job_of_zero_seconds_ends_at_once(start):
     _, client, feed = start(job_seconds=(0, 0))
     assert client.post(f"{feed}/sync").json()["data"]["status"] == "completed"
 
 
-def test_jobs_take_as_long_as_they_were_told_to(start):
+def test_jobs_take_the_configured_time(start):
     sandbox, client, feed = start(job_seconds=(10, 12))
     lengths = []
     for _ in range(10):
         job = client.post(f"{feed}/sync").json()["data"]["id"]
         sandbox.clock.advance(60)
         row = client.data(f"{feed}/jobs/{job}")
-        born, ended = (datetime.fromisoformat(row[name][:-1]) for name in ("createdAt", "completedAt"))
-        lengths.append((ended - born).total_seconds())
+        created, ended = (datetime.fromisoformat(row[name][:-1]) for name in ("createdAt", "completedAt"))
+        lengths.append((ended - created).total_seconds())
     assert all(10 <= length <= 12 for length in lengths)
     assert len(set(lengths)) > 5
 
@@ -178,7 +178,7 @@ def test_a_body_of_another_type_is_400(start, refused):
     assert refused(client.post(f"{feed}/sync", data=DATES)) == (400, "Content-Type must be application/json")
 
 
-def test_the_dates_asked_for_are_the_dates_of_the_job(start):
+def test_a_job_has_the_requested_dates(start):
     _, client, feed = start()
     job = client.post(f"{feed}/sync", json=DATES).json()["data"]
     assert {name: job[name] for name in DATES} == DATES
@@ -228,7 +228,7 @@ def test_a_feed_of_a_broken_bank_fails_by_its_name(fresh, client_of):
     assert outcomes == {"failed", "completed"}
 
 
-def test_a_destination_that_refuses_fails_the_job(start):
+def test_a_destination_that_rejects_rows_fails_the_job(start):
     sandbox, client, feed = start(failure_share=1)
     client.post(f"{feed}/sync")
     sandbox.clock.advance(60)
@@ -247,7 +247,7 @@ def test_a_completed_job_may_carry_rows_that_were_not_written(start):
     assert all(job["startedAt"] <= error["timestamp"] <= job["completedAt"] for error in job["errors"])
 
 
-def test_a_list_gives_the_newest_twenty_first(start):
+def test_a_list_returns_the_newest_twenty_first(start):
     sandbox, client, feed = start()
     started = []
     for _ in range(25):
@@ -281,7 +281,7 @@ def test_bad_limits_and_statuses_are_400(start, refused, path, query):
     assert refused(client.get(f"{path.format(feed=feed)}?{query}"))[0] == 400
 
 
-def test_scheduled_jobs_lie_in_the_past_and_can_be_looked_at(start):
+def test_past_scheduled_jobs_can_be_read(start):
     _, client, feed = start()
     history = client.data(f"{feed}/jobs?limit=50")
     assert len(history) > 20

@@ -20,15 +20,15 @@ import pytest
 import requests
 
 from airflow_provider_banksync.sandbox import BankSyncSandbox, SandboxClock, SandboxError
-from airflow_provider_banksync.sandbox.encoding import encode
-from airflow_provider_banksync.sandbox.ratelimit import RateLimit
+from airflow_provider_banksync.sandbox.exact_json import encode
+from airflow_provider_banksync.sandbox.http.rate_limit import RateLimit
 
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "airflow_provider_banksync.sandbox"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
 
 
-def test_a_sandbox_is_there_inside_its_block_and_gone_after_it():
+def test_a_sandbox_runs_inside_its_block_only():
     with BankSyncSandbox(portals=1) as sandbox:
         port = urlsplit(sandbox.url).port
         assert requests.get(sandbox.url, headers={"User-Agent": "tests/1.0"}, timeout=300).status_code == 404
@@ -50,7 +50,7 @@ def test_it_listens_on_this_machine_only(family):
             assert probe.connect_ex((address, urlsplit(family.url).port)) != 0
 
 
-def test_a_port_in_use_is_said_at_once(family):
+def test_a_port_in_use_is_an_error_at_once(family):
     port = urlsplit(family.url).port
     with pytest.raises(SandboxError, match=f"port {port} on 127.0.0.1 is in use"):
         BankSyncSandbox(portals=1, port=port).start()
@@ -81,13 +81,13 @@ def test_state_survives_a_stop(fresh, client_of):
     assert client_of(sandbox).data(f"/v1/feeds/{feed}/jobs/{job['id']}") == job
 
 
-def test_a_server_that_dies_while_starting_is_the_callers_error(monkeypatch):
-    from airflow_provider_banksync.sandbox import listener
+def test_a_server_that_fails_to_start_raises_in_the_caller(monkeypatch):
+    from airflow_provider_banksync.sandbox.http import server_thread
 
     async def die(self, sockets=None):
         raise OSError("no more of anything")
 
-    monkeypatch.setattr(listener.uvicorn.Server, "startup", die)
+    monkeypatch.setattr(server_thread.uvicorn.Server, "startup", die)
     with pytest.raises(SandboxError, match="did not start") as caught:
         BankSyncSandbox(portals=1).start()
     assert isinstance(caught.value.__cause__, OSError)
@@ -129,7 +129,7 @@ def test_settings_that_make_no_sense_are_refused_before_anything_starts(wrong):
         BankSyncSandbox(**wrong)
 
 
-def test_the_connection_uri_leads_back_to_the_sandbox(family):
+def test_the_connection_uri_connects_to_the_sandbox(family):
     uri = urlsplit(family.connection_uri)
     assert uri.scheme == "banksync"
     assert unquote(uri.password or "") == family.api_key
@@ -137,7 +137,7 @@ def test_the_connection_uri_leads_back_to_the_sandbox(family):
     assert (uri.path, uri.query) == ("/", "rate_limit_per_minute=100000")
 
 
-def test_the_connection_uri_tells_the_limit():
+def test_the_connection_uri_holds_the_rate_limit():
     with BankSyncSandbox(portals=1, rate_limit=RateLimit(50, 30.0)) as limited:
         assert limited.connection_uri.endswith("?rate_limit_per_minute=100")
 
@@ -216,7 +216,7 @@ def test_the_same_seed_and_calls_give_the_same_bytes_in_two_processes():
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_command_says_where_it_is_and_stops_when_told(number):
+def test_the_command_prints_its_url_and_stops_on_a_signal(number):
     command = [*COMMAND, "--portals", "2", "--seed", "3", "--time-scale", "20"]
     with subprocess.Popen(
         command, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -257,7 +257,7 @@ def test_the_command_says_where_it_is_and_stops_when_told(number):
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_a_wrong_argument_is_one_clear_line(arguments, complaint, capsys):
-    from airflow_provider_banksync.sandbox.cli import main
+    from airflow_provider_banksync.sandbox.control.cli import main
 
     with pytest.raises(SystemExit) as stopped:
         main(arguments)
@@ -278,8 +278,8 @@ def test_a_port_in_use_is_one_clear_line_of_the_command(family):
     )
 
 
-def test_help_teaches(capsys):
-    from airflow_provider_banksync.sandbox.cli import main
+def test_help_has_examples(capsys):
+    from airflow_provider_banksync.sandbox.control.cli import main
 
     with pytest.raises(SystemExit) as stopped:
         main(["--help"])
@@ -318,7 +318,7 @@ def test_a_wrong_marker_fails_the_test_in_one_line(request):
     ],
     ids=["positional", "misspelt", "kind"],
 )
-def test_a_marker_that_cannot_be_understood_fails_the_test_in_one_line(request, marker, complaint):
+def test_an_invalid_marker_fails_the_test_in_one_line(request, marker, complaint):
     request.node.add_marker(marker)
     with pytest.raises(pytest.fail.Exception, match=complaint):
         request.getfixturevalue("banksync_sandbox")
@@ -334,7 +334,7 @@ class TestMarkersOfClassAndFunction:
 
 @pytest.fixture
 def afterwards():
-    """Looks, once all other fixtures are gone, at the sandbox that a test has put here."""
+    """Check after the teardown of all other fixtures that the test's sandbox has stopped."""
     seen = []
     yield seen
     with pytest.raises(SandboxError, match="not running"):
@@ -368,8 +368,8 @@ def test_the_plugin_is_light_and_the_sandbox_knows_nothing_of_the_rest():
         before = set(sys.modules)
         import airflow_provider_banksync.sandbox.pytest_plugin
         assert not {"starlette", "uvicorn", "airflow", "requests", "aiohttp"} & (set(sys.modules) - before)
-        import airflow_provider_banksync.sandbox.app, airflow_provider_banksync.sandbox.cli
-        import airflow_provider_banksync.sandbox.listener
+        import airflow_provider_banksync.sandbox.http.app, airflow_provider_banksync.sandbox.control.cli
+        import airflow_provider_banksync.sandbox.http.server_thread
         ours = {name for name in sys.modules if name.startswith("airflow_provider_banksync.")}
         assert all(name.startswith("airflow_provider_banksync.sandbox") for name in ours), ours
         assert "airflow" not in sys.modules

@@ -1,4 +1,4 @@
-"""A world that goes on: new rows, late rows, banks that break and mend, jobs of BankSync's own, drift."""
+"""Changes over time: new rows, late rows, broken and mended banks, scheduled jobs, drift."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from decimal import Decimal
 import pytest
 
 from airflow_provider_banksync.sandbox import BankSyncSandbox, SandboxError
-from airflow_provider_banksync.sandbox.drift import SOURCES
+from airflow_provider_banksync.sandbox.world.api_rows import UNDOCUMENTED_SOURCES
 
 DAY = 86_400
 
 
 @pytest.fixture
-def till(fresh, client_of):
-    """A sandbox with its owner and the first account of the parent."""
+def sandbox_with_account(fresh, client_of):
+    """Return a sandbox, a client of its owner, and the parent's first account."""
 
     def begin(**settings):
         sandbox = fresh(**settings)
@@ -29,7 +29,7 @@ def till(fresh, client_of):
 
 
 def rows_of(client, account, **query):
-    """All rows that a read gives, and the cursor after them."""
+    """Return all rows of a read, and the cursor after them."""
     path, rows = account["links"]["transactions"], []
     while True:
         body = client.get(path, params=query).json(parse_float=Decimal)
@@ -39,8 +39,8 @@ def rows_of(client, account, **query):
             return rows, query["cursor"]
 
 
-def test_an_added_transaction_is_there_and_exact(till):
-    sandbox, client, account = till()
+def test_an_added_transaction_is_listed_exactly(sandbox_with_account):
+    sandbox, client, account = sandbox_with_account()
     made = sandbox.add_transaction(account["id"], "-12.50", "Tea 🫖", category="Meals")
     (row,) = (row for row in rows_of(client, account)[0] if row["id"] == made)
     assert (row["amount"], row["creditAmount"], row["debitAmount"]) == (
@@ -57,14 +57,14 @@ def test_an_added_transaction_is_there_and_exact(till):
     assert set(row) == set(rows_of(client, account)[0][0])
 
 
-def test_a_cursor_finds_what_was_added_however_it_is_dated(till):
-    sandbox, client, account = till(page_size=3)
+def test_a_cursor_finds_added_rows_of_any_date(sandbox_with_account):
+    sandbox, client, account = sandbox_with_account(page_size=3)
     _, cursor = rows_of(client, account)
     made = [
         sandbox.add_transaction(account["id"], 5, day=day)
         for day in (date(2026, 3, 4), date(2024, 2, 29), date(2001, 1, 1), None)
     ]
-    news, after = rows_of(client, account, cursor=cursor)  # though it is still the same millisecond
+    news, after = rows_of(client, account, cursor=cursor)  # in the same millisecond
     assert [row["id"] for row in news] == [made[2], made[1], made[0], made[3]]
     assert rows_of(client, account, cursor=after)[0] == []
     sandbox.clock.advance(0.001)
@@ -83,8 +83,10 @@ WINDOW = {"from": "2025-06-01", "to": "2025-09-30"}
 
 @pytest.mark.parametrize("size", [1, 20, 37])
 @pytest.mark.parametrize("day", [None, date(2025, 6, 1), date(2025, 8, 15), date(2025, 9, 30)], ids=str)
-def test_what_is_added_between_two_pages_moves_none_of_them(till, size, day):
-    sandbox, client, account = till(page_size=size, transactions_per_day=0.3 if size == 1 else None)
+def test_rows_added_between_two_pages_do_not_move_others(sandbox_with_account, size, day):
+    sandbox, client, account = sandbox_with_account(
+        page_size=size, transactions_per_day=0.3 if size == 1 else None
+    )
     whole, _ = rows_of(client, account, **WINDOW)
     path, rows, query = account["links"]["transactions"], [], dict(WINDOW)
     for number in range(1_000):
@@ -101,8 +103,8 @@ def test_what_is_added_between_two_pages_moves_none_of_them(till, size, day):
     assert [row["description"] for row in news] == ["Added by a test"] * 2
 
 
-def test_a_sync_between_two_pages_moves_none_of_them(till):
-    sandbox, client, account = till(page_size=20, rows_per_sync=2, job_seconds=(1, 1))
+def test_a_sync_between_two_pages_does_not_move_rows(sandbox_with_account):
+    sandbox, client, account = sandbox_with_account(page_size=20, rows_per_sync=2, job_seconds=(1, 1))
     feed = next(row for row in client.data("/v1/feeds") if row["dataType"] == "transactions")
     whole, _ = rows_of(client, account, **WINDOW)
     first = client.get(account["links"]["transactions"], params=WINDOW).json(parse_float=Decimal)
@@ -112,8 +114,8 @@ def test_a_sync_between_two_pages_moves_none_of_them(till):
     assert first["data"] + rest == whole
 
 
-def test_a_row_of_the_first_day_of_the_calendar_holds_nobody_up(till):
-    sandbox, client, account = till()
+def test_a_row_of_the_first_day_of_the_calendar_is_read_quickly(sandbox_with_account):
+    sandbox, client, account = sandbox_with_account()
     _, cursor = rows_of(client, account)
     made = sandbox.add_transaction(account["id"], 1, day=date(1, 1, 1))
     began = time.process_time()
@@ -122,8 +124,8 @@ def test_a_row_of_the_first_day_of_the_calendar_holds_nobody_up(till):
     assert time.process_time() - began < 5, "day by day since then, it would take minutes"
 
 
-def test_an_added_pending_row_settles_under_another_id(till):
-    sandbox, client, account = till()
+def test_an_added_pending_row_posts_under_another_id(sandbox_with_account):
+    sandbox, client, account = sandbox_with_account()
     _, cursor = rows_of(client, account)
     sandbox.clock.advance(1)
     pending_id = sandbox.add_transaction(account["id"], -7, "Card", settles_after=2 * DAY)
@@ -133,8 +135,8 @@ def test_an_added_pending_row_settles_under_another_id(till):
     ]
     sandbox.clock.advance(2 * DAY)
     after, _ = rows_of(client, account, cursor=cursor)
-    (settled,) = (row for row in after if row["pendingTransactionId"] == pending_id)
-    assert (settled["pending"], settled["date"], settled["authorizedDate"]) == (
+    (posted,) = (row for row in after if row["pendingTransactionId"] == pending_id)
+    assert (posted["pending"], posted["date"], posted["authorizedDate"]) == (
         False,
         "2026-03-06",
         "2026-03-04",
@@ -149,20 +151,20 @@ def test_an_added_pending_row_settles_under_another_id(till):
         ({"amount": "1.001"}, "at most 2 decimals, as USD has"),
         ({"amount": "NaN"}, "amount must be exact"),
         ({"amount": "much"}, "amount must be a decimal number"),
-        ({"day": date(2026, 3, 5)}, "day must not lie after"),
+        ({"day": date(2026, 3, 5)}, "day must not be after"),
         ({"settles_after": 0}, "settles_after must be"),
         ({"account_id": "nope"}, "there is no account 'nope'"),
     ],
     ids=str,
 )
-def test_a_transaction_that_makes_no_sense_is_refused(till, arguments, complaint):
-    sandbox, _, account = till()
+def test_a_transaction_that_makes_no_sense_is_refused(sandbox_with_account, arguments, complaint):
+    sandbox, _, account = sandbox_with_account()
     with pytest.raises(SandboxError, match=complaint):
         sandbox.add_transaction(**{"account_id": account["id"], "amount": 1, **arguments})
 
 
-def test_a_sync_brings_its_rows_when_it_completes(till):
-    sandbox, client, account = till(rows_per_sync=3, job_seconds=(40, 40))
+def test_a_sync_brings_its_rows_when_it_completes(sandbox_with_account):
+    sandbox, client, account = sandbox_with_account(rows_per_sync=3, job_seconds=(40, 40))
     _, cursor = rows_of(client, account)
     feed = next(row for row in client.data("/v1/feeds") if row["dataType"] == "transactions")
     client.post(f"/v1/feeds/{feed['id']}/sync")
@@ -177,8 +179,8 @@ def test_a_sync_brings_its_rows_when_it_completes(till):
     assert rows_of(client, account, cursor=cursor)[0] == []
 
 
-def test_a_sync_that_fails_brings_nothing(till):
-    sandbox, client, account = till(rows_per_sync=3, failure_share=1)
+def test_a_sync_that_fails_brings_nothing(sandbox_with_account):
+    sandbox, client, account = sandbox_with_account(rows_per_sync=3, failure_share=1)
     _, cursor = rows_of(client, account)
     client.post(f"/v1/feeds/{client.data('/v1/feeds')[0]['id']}/sync")
     sandbox.clock.advance(60)
@@ -186,8 +188,8 @@ def test_a_sync_that_fails_brings_nothing(till):
     assert rows_of(client, account, cursor=cursor)[0] == []
 
 
-def test_a_bank_breaks_and_mends_while_it_runs(till, refused):
-    sandbox, client, account = till()
+def test_a_bank_breaks_and_mends_while_it_runs(sandbox_with_account, refused):
+    sandbox, client, account = sandbox_with_account()
     feed = next(row for row in client.data("/v1/feeds") if row["dataType"] == "transactions")
     outcomes = []
     for change in (None, sandbox.break_bank, sandbox.mend_bank):
@@ -242,7 +244,7 @@ def test_the_older_jobs_of_a_bank_that_was_broken_from_the_start_completed(fresh
     assert {status for day, status in statuses.items() if day <= "2026-03-01"} == {"completed"}
 
 
-def test_a_clock_far_ahead_does_not_hold_anybody_up(daily):
+def test_reads_are_quick_with_a_clock_far_ahead(daily):
     sandbox, client, feed = daily()
     sandbox.clock.move_to(datetime(2099, 12, 31, tzinfo=timezone.utc))
     began = time.process_time()
@@ -259,18 +261,18 @@ def scheduled(client, feed, after):
 
 
 @pytest.fixture
-def daily(till):
-    """A sandbox with its owner and a feed that BankSync syncs every day."""
+def daily(sandbox_with_account):
+    """Return a sandbox, a client of its owner, and a feed with a daily schedule."""
 
     def begin(**settings):
-        sandbox, client, _ = till(**settings)
+        sandbox, client, _ = sandbox_with_account(**settings)
         feed = next(row for row in client.data("/v1/feeds") if row["schedule"]["frequency"] == "daily")
         return sandbox, client, feed
 
     return begin
 
 
-def test_scheduled_jobs_appear_by_themselves_after_a_quiet_day(daily):
+def test_scheduled_jobs_appear_after_the_first_day(daily):
     sandbox, client, feed = daily()
     start = "2026-03-04T12:00:00.000Z"
     sandbox.clock.advance(DAY)
@@ -285,13 +287,13 @@ def test_scheduled_jobs_appear_by_themselves_after_a_quiet_day(daily):
 
 
 def to_the_schedule(sandbox, feed, day):
-    """Move the clock to half a minute after the feed's time on a day of March: its job has begun by then."""
+    """Move the clock to half a minute after the feed's scheduled time on a day of March."""
     hour, minute = map(int, feed["schedule"]["timeOfDay"].split(":"))
     due = datetime(2026, 3, day, hour, minute, 30, tzinfo=timezone.utc)
     sandbox.clock.advance((due - sandbox.clock.now()).total_seconds())
 
 
-def test_a_scheduled_job_under_way_is_in_the_way_and_can_be_cancelled(daily, refused):
+def test_a_running_scheduled_job_conflicts_and_can_be_cancelled(daily, refused):
     sandbox, client, feed = daily(job_seconds=(600, 600))
     to_the_schedule(sandbox, feed, 7)
     job = client.data(f"/v1/feeds/{feed['id']}/jobs?limit=1")[0]
@@ -303,7 +305,7 @@ def test_a_scheduled_job_under_way_is_in_the_way_and_can_be_cancelled(daily, ref
     assert client.data(f"/v1/feeds/{feed['id']}/jobs/{job['id']}")["status"] == "cancelled"
 
 
-def test_a_feed_that_is_busy_at_its_time_is_left_out_that_day(daily):
+def test_a_busy_feed_skips_its_scheduled_job(daily):
     sandbox, client, feed = daily(job_seconds=(3_600, 3_600))
     to_the_schedule(sandbox, feed, 7)
     sandbox.clock.advance(DAY - 600)
@@ -327,8 +329,8 @@ def test_a_changed_schedule_counts_from_when_it_was_changed(daily):
     assert days == ["2026-04-30", "2026-03-31", "2026-03-07", "2026-03-06"]
 
 
-def test_a_new_feed_runs_by_its_schedule_and_a_weekly_one_once_a_week(till):
-    sandbox, client, _ = till()
+def test_a_new_feed_runs_by_its_schedule_and_a_weekly_one_once_a_week(sandbox_with_account):
+    sandbox, client, _ = sandbox_with_account()
     weekly = {"enabled": True, "frequency": "weekly", "timeOfDay": "08:00", "dayOfWeek": 0}
     made = client.post(
         "/v1/feeds", json={"name": "W", "source": "sync", "dataType": "balances", "schedule": weekly}
@@ -348,7 +350,7 @@ def test_the_clock_can_be_stopped_and_moved_to_a_moment(fresh):
             sandbox.clock.move_to(wrong)
 
 
-def test_drift_shows_both_forms_and_fields_that_nobody_documented(fresh, client_of):
+def test_drift_shows_both_forms_and_undocumented_fields(fresh, client_of):
     sandbox = fresh(portals=12, drift=True, broken_banks=3)
     client = client_of(sandbox)
     forms, sources, limits = Counter(), set(), 0
@@ -374,7 +376,7 @@ def test_drift_shows_both_forms_and_fields_that_nobody_documented(fresh, client_
                     assert balance["pendingBalance"] == account["balance"] - account["availableBalance"]
     assert min(forms.values()) >= 1
     assert set(forms) >= {"status connected False", "status status False", "documented", "seen"}
-    assert sources & set(SOURCES)
+    assert sources & set(UNDOCUMENTED_SOURCES)
     assert limits
     account = client.data(f"/v1/banks/{client.data('/v1/banks')[0]['id']}/accounts")[0]
     text = client.get(account["links"]["transactions"]).text
@@ -392,20 +394,20 @@ def test_without_drift_nothing_undocumented_is_sent(family, client):
     for bank in client.data("/v1/banks?scope=family"):
         assert "syncHealth" not in bank
         assert set(bank["connectionStatus"]) <= {"status", "errorCode", "errorMessage"}
-        assert bank["source"] not in SOURCES
+        assert bank["source"] not in UNDOCUMENTED_SOURCES
 
 
 @pytest.mark.parametrize(
     "wrong", [{"rows_per_sync": -1}, {"transactions_per_day": -1}, {"transactions_per_day": 1e9}]
 )
-def test_settings_of_the_live_world_are_checked(wrong):
+def test_settings_of_new_rows_are_checked(wrong):
     with pytest.raises(SandboxError, match=next(iter(wrong))):
         BankSyncSandbox(**wrong)
 
 
 @pytest.mark.parametrize("rate", [0, 0.25, 3, 40])
-def test_the_density_of_transactions_is_what_was_asked_for(till, rate):
-    _, client, account = till(transactions_per_day=rate, page_size=1_000)
+def test_accounts_have_the_configured_transactions_per_day(sandbox_with_account, rate):
+    _, client, account = sandbox_with_account(transactions_per_day=rate, page_size=1_000)
     rows, _ = rows_of(client, account, **{"from": "2025-06-01", "to": "2025-09-08"})
     assert abs(len(rows) - 100 * rate) <= 4 * rate + 1
     assert len({row["id"] for row in rows}) == len(rows)

@@ -1,4 +1,4 @@
-"""Rate limits: what is let in, what is refused, and what a test can read of it."""
+"""Rate limits: admitted and refused requests, and what a test can read of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def test_without_a_limit_nobody_is_refused(family, client):
     assert {client.get("/v1/whoami").status_code for _ in range(120)} == {200}
 
 
-def test_a_key_that_asks_too_often_is_told_when_to_come_back(fresh, client_of, refused):
+def test_a_key_above_its_limit_gets_429_with_retry_after(fresh, client_of, refused):
     sandbox = fresh(rate_limit=RateLimit(3, window=10))
     client = client_of(sandbox)
     for _ in range(3):
@@ -48,14 +48,14 @@ def test_a_date_is_by_the_clock_of_the_sandbox(fresh, client_of):
     assert (told - parsedate_to_datetime(response.headers["Date"])).total_seconds() == 8
 
 
-def test_seconds_are_real_ones_where_time_runs_faster(fresh, client_of):
+def test_retry_after_is_in_real_seconds_if_time_runs_faster(fresh, client_of):
     sandbox = fresh(rate_limit=RateLimit(1, window=600), time_scale=20)
     client = client_of(sandbox)
     client.get("/v1/whoami")
     assert 25 <= int(client.get("/v1/whoami").headers["Retry-After"]) <= 30
 
 
-def test_a_number_is_so_many_a_minute(fresh, client_of):
+def test_a_number_is_a_limit_per_minute(fresh, client_of):
     sandbox = fresh(rate_limit=2)
     client = client_of(sandbox)
     answers = [client.get("/v1/whoami") for _ in range(3)]
@@ -63,7 +63,7 @@ def test_a_number_is_so_many_a_minute(fresh, client_of):
     assert answers[-1].headers["Retry-After"] == "60"
 
 
-def test_each_key_has_a_limit_of_its_own_and_strangers_use_up_none(fresh, client_of):
+def test_each_key_has_its_own_limit(fresh, client_of):
     sandbox = fresh(rate_limit=2)
     other = sandbox.create_key()
     for _ in range(3):
@@ -81,7 +81,7 @@ def test_what_is_refused_is_not_done(fresh, client_of):
     assert len(sandbox.jobs) == 1
 
 
-def test_a_test_can_read_who_asked_how_often_and_when(fresh, client_of):
+def test_traffic_counts_the_requests_of_each_key(fresh, client_of):
     sandbox = fresh(rate_limit=RateLimit(3, window=10))
     other = sandbox.create_key()
     client_of(sandbox, other).get("/v1/feeds")

@@ -1,4 +1,4 @@
-"""Large families: at once, in little memory, and exact; and the same bytes whatever was done to them before."""
+"""Large families: they start at once, use little memory, and have the same bytes in every process."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from airflow_provider_banksync.sandbox.drift import Drift
-from airflow_provider_banksync.sandbox.encoding import encode
-from airflow_provider_banksync.sandbox.ledger import Ledger
-from airflow_provider_banksync.sandbox.transactions import TransactionWriter, money_text
+from airflow_provider_banksync.sandbox.exact_json import encode
+from airflow_provider_banksync.sandbox.world.api_rows import Drift
+from airflow_provider_banksync.sandbox.world.ledger import TransactionLedger
+from airflow_provider_banksync.sandbox.world.transactions import format_amount
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
 
@@ -57,27 +57,27 @@ LARGE = """
                 page = get(path + query, home)
                 rows += len(page["data"])
                 query = f"?cursor={page['meta']['cursor']}" if page["meta"]["hasMore"] else ""
-    # Not getrusage: its peak would begin with that of the process that this one was forked from.
+    # Not getrusage, whose peak includes that of the parent process.
     peak = int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1]) / 1024
     expected = sum((now.date() - account.opened).days * 1120 // 1000 for _, account in accounts[:40])
     print(json.dumps([started, peak, len(world.portals), feeds, jobs, total, rows, expected]))
 """
 
 
-def test_a_thousand_clients_with_five_million_transactions_are_there_at_once():
+def test_a_thousand_clients_with_five_million_transactions_start_at_once():
     started, peak, portals, feeds, jobs, total, rows, expected = json.loads(run(LARGE))
     assert started < 2, "seconds of processor time, that what else the machine has to do does not add to"
     assert peak < 200
     assert (portals, feeds > 2_000, jobs) == (1_000, True, 5_000)
     assert total > 5_000_000
-    # Of the last day some are there already, and so are purchases that have yet to settle.
+    # The last day has some rows already, and purchases that are still pending.
     assert 0 <= rows - expected <= 4 * 40
 
 
 @pytest.mark.parametrize("digits", [0, 2, 3])
 @pytest.mark.parametrize("units", [0, 1, 9, 10, 99, 100, 999, 1_000, 123_456_789_012_345_678])
 def test_amounts_are_written_as_the_encoder_would(units, digits):
-    assert money_text(units, digits).encode() == encode(Decimal(units).scaleb(-digits))
+    assert format_amount(units, digits).encode() == encode(Decimal(units).scaleb(-digits))
 
 
 def test_a_row_from_the_template_is_one_that_the_encoder_would_write(fresh, client_of):
@@ -98,27 +98,30 @@ def test_a_row_from_the_template_is_one_that_the_encoder_would_write(fresh, clie
 
 
 @pytest.mark.parametrize("per_day", [None, 1.12, 500])
-def test_what_is_forgotten_is_computed_again_and_is_the_same(fresh, monkeypatch, per_day):
+def test_rows_dropped_from_the_cache_are_generated_again_identically(fresh, monkeypatch, per_day):
     world = fresh(portals=1).world
     account = world.accounts(world.banks(world.parent)[0])[0]
 
     def read(ledger, day):
-        stretch, after = ledger.stretch(account, day, day + 9, ledger.moment(1_772_625_600_000))
-        return after, stretch.write(0, len(stretch))
+        block, after = ledger.rows_from(account, day, day + 9, ledger.snapshot_at(1_772_625_600_000))
+        return after, block.encode(0, len(block))
 
-    monkeypatch.setattr("airflow_provider_banksync.sandbox.stretch._ROWS_KEPT", 200)
-    small, large = (Ledger(world.seed, TransactionWriter(Drift(world.seed, on=False)), per_day) for _ in "12")
+    def make_ledger(cached_spans):
+        name = "airflow_provider_banksync.sandbox.world.activity._CACHED_SPANS"
+        monkeypatch.setattr(name, cached_spans)
+        return TransactionLedger(world.seed, Drift(world.seed, on=False), per_day)
+
+    small, large = make_ledger(3), make_ledger(10**9)
     days = range(739_000, 739_600, 7)
     first = [read(small, day) for day in days]
     assert [read(small, day) for day in days] == first
-    monkeypatch.setattr("airflow_provider_banksync.sandbox.stretch._ROWS_KEPT", 10**9)
     assert [read(large, day) for day in reversed(days)] == first[::-1]
     assert any(rows for _, rows in first)
 
 
 @pytest.fixture
-def dense(fresh, client_of):
-    """A sandbox with three rows a day in every account, and its owner."""
+def fixed_rate(fresh, client_of):
+    """Return a sandbox with three rows a day in every account, and a client of its owner."""
     sandbox = fresh(transactions_per_day=3, page_size=37)
     return sandbox, client_of(sandbox)
 
@@ -139,8 +142,8 @@ def all_rows(client, account, workspace=None, **query):
             return rows, query["cursor"]
 
 
-def test_accounts_that_share_what_rows_are_about_share_no_id_and_no_history(dense):
-    _, client = dense
+def test_accounts_that_share_what_rows_are_about_share_no_id_and_no_history(fixed_rate):
+    _, client = fixed_rate
     ids, histories = set(), set()
     count = 0
     for workspace, account in accounts_of(client):
@@ -158,16 +161,16 @@ def test_accounts_that_share_what_rows_are_about_share_no_id_and_no_history(dens
     assert len(histories) == sum(1 for _ in accounts_of(client)) > 5
 
 
-def test_a_day_read_alone_has_the_rows_that_it_has_among_others(dense):
-    _, client = dense
+def test_a_day_read_alone_has_the_rows_that_it_has_among_others(fixed_rate):
+    _, client = fixed_rate
     _, account = next(accounts_of(client))
     rows, _ = all_rows(client, account, **{"from": "2025-11-01", "to": "2025-11-30"})
     days = [f"2025-11-{day:02d}" for day in range(1, 31)]
     assert [row for day in days for row in all_rows(client, account, **{"from": day, "to": day})[0]] == rows
 
 
-def test_rows_in_great_numbers_are_pending_and_settle_too(dense):
-    sandbox, client = dense
+def test_rows_of_fixed_rate_accounts_are_pending_and_post_too(fixed_rate):
+    sandbox, client = fixed_rate
     _, account = next(accounts_of(client))
     rows, cursor = all_rows(client, account, **{"from": "2026-02-20"})
     held = {row["id"]: row for row in rows}
@@ -186,8 +189,8 @@ def test_rows_in_great_numbers_are_pending_and_settle_too(dense):
     assert held == {row["id"]: row for row in current}
 
 
-def test_before_an_account_was_opened_there_is_what_was_added_and_nothing_else(dense):
-    sandbox, client = dense
+def test_before_an_account_was_opened_only_added_rows_exist(fixed_rate):
+    sandbox, client = fixed_rate
     _, account = next(accounts_of(client))
     made = sandbox.add_transaction(account["id"], 5, day=date(2001, 1, 1))
     rows, _ = all_rows(client, account, **{"from": "2000-01-01", "to": "2022-12-31"})

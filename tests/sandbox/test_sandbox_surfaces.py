@@ -1,4 +1,4 @@
-"""The two surfaces and who may come in: paths, the internal surface, sessions, portals that are deleted."""
+"""The public and the internal surface, sessions, and deleted portals."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from airflow_provider_banksync.sandbox import Fault, RateLimit, SandboxError
 
 
 def places(client):
-    """The ids of a bank with an account and of a feed."""
+    """Return the ids of a bank with an account, and of a feed."""
     bank, feed = client.data("/v1/banks")[0]["id"], client.data("/v1/feeds")[0]["id"]
     return {"bid": bank, "fid": feed, "aid": client.data(f"/v1/banks/{bank}/accounts")[0]["id"]}
 
@@ -26,7 +26,7 @@ def places(client):
         ("GET", "/v1/banks/{bid}%2faccounts/{aid}"),
     ],
 )
-def test_an_encoded_slash_ends_no_segment(fresh, client_of, refused, method, path):
+def test_an_encoded_slash_does_not_end_a_segment(fresh, client_of, refused, method, path):
     sandbox = fresh()
     client = client_of(sandbox)
     assert refused(client.send(method, path.format(**places(client))))[0] in {404, 405}
@@ -185,7 +185,7 @@ def test_traffic_counts_what_a_fault_answered(fresh, client_of):
     assert (everybody.requests, everybody.refused, everybody.peak) == (5, 2, 1)
 
 
-def test_traffic_knows_a_key_that_is_no_longer_good(fresh, client_of):
+def test_traffic_accepts_a_revoked_key(fresh, client_of):
     sandbox = fresh()
     key = sandbox.create_key()
     sandbox.revoke_key(key)

@@ -1,4 +1,4 @@
-"""What the API lets its users change: feeds, enrichments, banks, destinations."""
+"""Writes: feeds, enrichments, banks, destinations."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from airflow_provider_banksync.sandbox import SandboxError
 
 
 @pytest.fixture
-def office(fresh, client_of):
-    """A sandbox with its owner."""
+def sandbox_and_client(fresh, client_of):
+    """Return a sandbox and a client of its owner."""
     sandbox = fresh()
     return sandbox, client_of(sandbox)
 
 
 def feed_body(client, **changes):
-    """A feed over the first account, as the contract has it, with changes; None takes a field out."""
+    """Return a valid feed of the first account with these changes. None removes a field."""
     bank = client.data("/v1/banks")[0]["id"]
     account = client.data(f"/v1/banks/{bank}/accounts")[0]["id"]
     target = client.data("/v1/feeds")[0]["destinationConfig"]
@@ -33,7 +33,7 @@ def feed_body(client, **changes):
 
 
 def invalid(response):
-    """The lists of a 422."""
+    """Return the lists of a 422."""
     body = response.json()
     assert (response.status_code, set(body)) == (422, {"success", "error", "errors", "warnings"}), (
         response.text
@@ -42,8 +42,8 @@ def invalid(response):
     return body["errors"], body["warnings"]
 
 
-def test_a_feed_is_created_read_listed_and_synced(office):
-    sandbox, client = office
+def test_a_feed_is_created_read_listed_and_synced(sandbox_and_client):
+    sandbox, client = sandbox_and_client
     body = feed_body(client, icon="🧮")
     before = client.data("/v1/feeds")
     response = client.post("/v1/feeds", json=body)
@@ -59,8 +59,8 @@ def test_a_feed_is_created_read_listed_and_synced(office):
     assert client.data(f"/v1/feeds/{feed['id']}/jobs/{job['id']}")["status"] == "completed"
 
 
-def test_a_feed_lives_in_its_workspace_and_in_the_family(office):
-    sandbox, client = office
+def test_a_feed_lives_in_its_workspace_and_in_the_family(sandbox_and_client):
+    sandbox, client = sandbox_and_client
     portal = sandbox.portals[0][0]
     feed = client.post(
         "/v1/feeds", json=feed_body(client, sourceConfig=None, destinationConfig=None), workspace=portal
@@ -72,8 +72,8 @@ def test_a_feed_lives_in_its_workspace_and_in_the_family(office):
     assert len(family) == len(client.data("/v1/feeds?scope=family"))
 
 
-def test_two_feeds_have_two_ids_and_a_deleted_one_does_not_give_its_id_back(office):
-    _, client = office
+def test_two_feeds_have_two_ids_and_a_deleted_one_does_not_give_its_id_back(sandbox_and_client):
+    _, client = sandbox_and_client
     made = set()
     for _ in range(3):
         feed = client.post("/v1/feeds", json=feed_body(client)).json()["data"]["id"]
@@ -86,13 +86,13 @@ def test_two_feeds_have_two_ids_and_a_deleted_one_does_not_give_its_id_back(offi
     ("changes", "complaint"),
     [
         ({"name": None}, "name is required"),
-        ({"name": ""}, "name must not be empty"),
+        ({"name": ""}, "name must be a string that is not empty"),
         ({"source": None}, "source is required"),
         ({"source": "plaid"}, "source must be one of sync, extractor, upload"),
         ({"dataType": "coins"}, "dataType must be one of"),
         ({"colour": "red"}, "colour is not a known field"),
         ({"order": 1.5}, "order must be a whole number"),
-        ({"order": True}, "order must be a number"),
+        ({"order": True}, "order must be a whole number"),
         ({"icon": 3}, "icon must be a string"),
         ({"sourceConfig": {"type": "sync", "accounts": []}}, "sourceConfig.accounts must have at least 1"),
         ({"sourceConfig": {"type": "sync"}}, "sourceConfig.accounts is required"),
@@ -117,25 +117,25 @@ def test_two_feeds_have_two_ids_and_a_deleted_one_does_not_give_its_id_back(offi
         ),
         (
             {"schedule": {"enabled": True, "frequency": "daily", "timeOfDay": "24:00"}},
-            "schedule.timeOfDay is not written as it should be",
+            "schedule.timeOfDay must be a time such as 06:30",
         ),
         (
             {"schedule": {"enabled": True, "frequency": "weekly", "timeOfDay": "03:30", "dayOfWeek": 7}},
-            "schedule.dayOfWeek must be from 0 to 6",
+            "schedule.dayOfWeek must be a whole number from 0 to 6",
         ),
     ],
     ids=str,
 )
-def test_a_feed_that_does_not_hold_together_is_422_and_is_not_made(office, changes, complaint):
-    _, client = office
+def test_a_feed_that_does_not_hold_together_is_422_and_is_not_made(sandbox_and_client, changes, complaint):
+    _, client = sandbox_and_client
     before = client.data("/v1/feeds")
     errors, _ = invalid(client.post("/v1/feeds", json=feed_body(client, **changes)))
     assert any(complaint in error for error in errors), errors
     assert client.data("/v1/feeds") == before
 
 
-def test_warnings_come_with_errors_and_do_not_block_alone(office):
-    _, client = office
+def test_warnings_come_with_errors_and_do_not_block_alone(sandbox_and_client):
+    _, client = sandbox_and_client
     weekly = {"enabled": True, "frequency": "weekly", "timeOfDay": "03:30"}
     body = feed_body(client, schedule=weekly, destinationConfig=None)
     assert client.post("/v1/feeds", json=body).status_code == 201
@@ -150,15 +150,15 @@ def test_warnings_come_with_errors_and_do_not_block_alone(office):
 @pytest.mark.parametrize(
     ("method", "path"), [("POST", "/v1/feeds"), ("PUT", "/v1/feeds/{}"), ("POST", "/v1/enrichments")]
 )
-def test_what_is_no_json_object_is_400(office, refused, method, path, body):
-    _, client = office
+def test_what_is_no_json_object_is_400(sandbox_and_client, refused, method, path, body):
+    _, client = sandbox_and_client
     path = path.format(client.data("/v1/feeds")[0]["id"])
     response = client.send(method, path, data=body, headers={"Content-Type": "application/json"})
     assert refused(response)[0] == 400
 
 
-def test_an_update_changes_what_it_names_and_nothing_else(office):
-    sandbox, client = office
+def test_an_update_changes_what_it_names_and_nothing_else(sandbox_and_client):
+    sandbox, client = sandbox_and_client
     feed = client.data("/v1/feeds")[0]
     sandbox.clock.advance(5)
     weekly = {"enabled": False, "frequency": "weekly", "timeOfDay": "04:00", "dayOfWeek": 0}
@@ -179,23 +179,23 @@ def test_an_update_changes_what_it_names_and_nothing_else(office):
 
 
 @pytest.mark.parametrize("field", [{"source": "upload"}, {"dataType": "trades"}, {"source": "sync"}], ids=str)
-def test_source_and_data_type_are_for_life(office, field):
-    _, client = office
+def test_source_and_data_type_cannot_change(sandbox_and_client, field):
+    _, client = sandbox_and_client
     feed = client.data("/v1/feeds")[0]["id"]
     errors, _ = invalid(client.send("PUT", f"/v1/feeds/{feed}", json=field))
     assert errors == [f"{next(iter(field))} cannot be changed after creation"]
 
 
-def test_an_update_that_does_not_hold_together_is_422_and_changes_nothing(office):
-    _, client = office
+def test_an_update_that_does_not_hold_together_is_422_and_changes_nothing(sandbox_and_client):
+    _, client = sandbox_and_client
     feed = client.data("/v1/feeds")[0]
     invalid(client.send("PUT", f"/v1/feeds/{feed['id']}", json={"name": "", "icon": "x"}))
     invalid(client.send("PUT", f"/v1/feeds/{feed['id']}", json={"dataTypeOptions": {"dataType": "loans"}}))
     assert client.data(f"/v1/feeds/{feed['id']}") == feed
 
 
-def test_a_deleted_feed_is_gone_with_its_jobs(office, refused):
-    _, client = office
+def test_a_deleted_feed_is_gone_with_its_jobs(sandbox_and_client, refused):
+    _, client = sandbox_and_client
     feed = client.data("/v1/feeds")[0]["id"]
     job = client.post(f"/v1/feeds/{feed}/sync").json()["data"]["id"]
     response = client.delete(f"/v1/feeds/{feed}")
@@ -218,8 +218,8 @@ def test_a_deleted_feed_is_gone_with_its_jobs(office, refused):
 
 
 @pytest.mark.parametrize("source", ["extractor", "upload"])
-def test_only_feeds_that_sync_can_be_synced(office, refused, source):
-    _, client = office
+def test_only_feeds_that_sync_can_be_synced(sandbox_and_client, refused, source):
+    _, client = sandbox_and_client
     body = feed_body(
         client, source=source, dataType="receipts", dataTypeOptions=None, sourceConfig={"type": source}
     )
@@ -227,8 +227,8 @@ def test_only_feeds_that_sync_can_be_synced(office, refused, source):
     assert refused(client.post(f"/v1/feeds/{feed}/sync"))[0] == 400
 
 
-def test_a_sync_of_a_feed_without_a_destination_or_without_accounts_fails(office):
-    sandbox, client = office
+def test_a_sync_of_a_feed_without_a_destination_or_without_accounts_fails(sandbox_and_client):
+    sandbox, client = sandbox_and_client
     for changes in ({"destinationConfig": None}, {"sourceConfig": None}):
         feed = client.post("/v1/feeds", json=feed_body(client, **changes)).json()["data"]["id"]
         assert client.post(f"/v1/feeds/{feed}/sync").status_code == 201
@@ -244,8 +244,8 @@ def test_a_sync_of_a_feed_without_a_destination_or_without_accounts_fails(office
     assert homeless["transactionsProcessed"] > empty["transactionsProcessed"] == 0
 
 
-def test_a_feed_that_reads_no_accounts_has_no_scheduled_jobs_either(office):
-    sandbox, client = office
+def test_a_feed_that_reads_no_accounts_has_no_scheduled_jobs_either(sandbox_and_client):
+    sandbox, client = sandbox_and_client
     for source, data_type in (("extractor", "receipts"), ("upload", "documents"), ("sync", "transactions")):
         body = {"name": source, "source": source, "dataType": data_type}
         schedule = {"enabled": True, "frequency": "daily", "timeOfDay": "03:30"}
@@ -275,8 +275,10 @@ WRITES = [
 
 
 @pytest.mark.parametrize(("method", "path", "area"), WRITES, ids=str)
-def test_a_write_needs_both_scopes_and_a_role_that_may(office, client_of, refused, method, path, area):
-    sandbox, client = office
+def test_a_write_needs_both_scopes_and_a_role_that_may(
+    sandbox_and_client, client_of, refused, method, path, area
+):
+    sandbox, client = sandbox_and_client
     ids = {
         kind: client.data(f"/v1/{kind}s")[0]["id"] for kind in ("feed", "enrichment", "bank", "integration")
     }
@@ -293,8 +295,8 @@ def test_a_write_needs_both_scopes_and_a_role_that_may(office, client_of, refuse
         assert client_of(sandbox, both).send(method, path).status_code != 403
 
 
-def test_a_deleted_bank_is_gone_and_its_feeds_fail(office, refused):
-    sandbox, client = office
+def test_a_deleted_bank_is_gone_and_its_feeds_fail(sandbox_and_client, refused):
+    sandbox, client = sandbox_and_client
     bank = client.data("/v1/banks")[0]
     feed = client.data("/v1/feeds")[0]["id"]
     response = client.delete(f"/v1/banks/{bank['id']}")
@@ -311,8 +313,8 @@ def test_a_deleted_bank_is_gone_and_its_feeds_fail(office, refused):
     )
 
 
-def test_a_deleted_integration_is_gone_and_its_feeds_fail(office, refused):
-    sandbox, client = office
+def test_a_deleted_integration_is_gone_and_its_feeds_fail(sandbox_and_client, refused):
+    sandbox, client = sandbox_and_client
     feed = client.data("/v1/feeds")[0]
     target = feed["destinationConfig"]["integrationId"]
     assert client.delete(f"/v1/integrations/{target}").json() == {"success": True, "data": {"deleted": True}}
@@ -323,8 +325,8 @@ def test_a_deleted_integration_is_gone_and_its_feeds_fail(office, refused):
     assert (sandbox.jobs[-1]["status"], sandbox.jobs[-1]["errorCategory"]) == ("failed", "destination")
 
 
-def test_a_bank_link_waits_for_a_person_and_then_makes_a_bank(office, refused):
-    sandbox, client = office
+def test_a_bank_link_waits_for_a_person_and_then_makes_a_bank(sandbox_and_client, refused):
+    sandbox, client = sandbox_and_client
     before = client.data("/v1/banks")
     link = client.post("/v1/banks/link", json={"source": "plaid", "countryCodes": ["US"]}).json()["data"]
     assert (link["provider"], link["expiresAt"]) == ("plaid", "2026-03-04T16:00:00.000Z")
@@ -351,8 +353,8 @@ def test_a_bank_link_waits_for_a_person_and_then_makes_a_bank(office, refused):
         sandbox.finish_link(link["linkToken"])
 
 
-def test_every_link_is_another_and_leads_to_a_bank_of_its_source(office):
-    sandbox, client = office
+def test_every_link_is_another_and_leads_to_a_bank_of_its_source(sandbox_and_client):
+    sandbox, client = sandbox_and_client
     portal = sandbox.portals[0][0]
 
     def link(source, **more):
@@ -371,8 +373,8 @@ def test_every_link_is_another_and_leads_to_a_bank_of_its_source(office):
     assert client.post("/v1/banks/connect", json=body, workspace=portal).json()["data"]["source"] == "basiq"
 
 
-def test_a_link_is_good_for_four_hours(office, refused):
-    sandbox, client = office
+def test_a_link_expires_after_four_hours(sandbox_and_client, refused):
+    sandbox, client = sandbox_and_client
     tokens = [
         client.post("/v1/banks/link", json={"source": "plaid"}).json()["data"]["linkToken"] for _ in range(2)
     ]
@@ -384,8 +386,8 @@ def test_a_link_is_good_for_four_hours(office, refused):
     assert refused(client.post("/v1/banks/connect", json={"publicToken": public}))[0] == 400
 
 
-def test_a_feed_whose_bank_or_destination_is_gone_can_still_be_renamed(office):
-    _, client = office
+def test_a_feed_whose_bank_or_destination_is_gone_can_still_be_renamed(sandbox_and_client):
+    _, client = sandbox_and_client
     feed = next(row for row in client.data("/v1/feeds") if row["dataType"] == "transactions")
     client.delete(f"/v1/banks/{feed['sourceConfig']['accounts'][0]['bankId']}")
     client.delete(f"/v1/integrations/{feed['destinationConfig']['integrationId']}")
@@ -411,8 +413,8 @@ def test_a_feed_whose_bank_or_destination_is_gone_can_still_be_renamed(office):
     ],
     ids=str,
 )
-def test_bad_bodies_of_links_are_400(office, refused, path, body):
-    _, client = office
+def test_bad_bodies_of_links_are_400(sandbox_and_client, refused, path, body):
+    _, client = sandbox_and_client
     assert refused(client.post(f"/v1/banks/{path}", json=body))[0] == 400
 
 
@@ -425,8 +427,8 @@ RULE = {
 }
 
 
-def test_an_enrichment_is_created_changed_and_deleted(office):
-    sandbox, client = office
+def test_an_enrichment_is_created_changed_and_deleted(sandbox_and_client):
+    sandbox, client = sandbox_and_client
     before = client.data("/v1/enrichments")
     body = {"name": "Coffee", "type": "rule", "dataType": "transactions", "ruleConfig": {"rules": [RULE]}}
     response = client.post("/v1/enrichments", json=body)
@@ -454,8 +456,8 @@ def test_an_enrichment_is_created_changed_and_deleted(office):
     assert client.data("/v1/enrichments") == before
 
 
-def test_there_is_one_memory_per_workspace(office, refused):
-    _, client = office
+def test_there_is_one_memory_per_workspace(sandbox_and_client, refused):
+    _, client = sandbox_and_client
     memory = {"name": "Memory", "type": "memory", "dataType": "transactions"}
     assert refused(client.post("/v1/enrichments", json=memory))[0] == 409
     rule = next(row for row in client.data("/v1/enrichments") if row["type"] == "rule")
@@ -471,7 +473,7 @@ def test_there_is_one_memory_per_workspace(office, refused):
     ("changes", "complaint"),
     [
         ({"name": None}, "name is required"),
-        ({"name": "x" * 201}, "name must have at most 200 characters"),
+        ({"name": "x" * 201}, "name must be a string of 1 to 200 characters"),
         ({"type": "magic"}, "type must be one of rule, alert, memory"),
         ({"feedIds": ["nope"]}, "feedIds[0] is not a feed of this workspace"),
         ({"ruleConfig": {"rules": []}}, "ruleConfig.rules must have at least 1 entries"),
@@ -491,14 +493,14 @@ def test_there_is_one_memory_per_workspace(office, refused):
                     "cooldownMinutes": 10_081,
                 }
             },
-            "alertConfig.cooldownMinutes must be from 0 to 10080",
+            "alertConfig.cooldownMinutes must be a whole number from 0 to 10080",
         ),
         ({"memoryConfig": {"learnFields": "x"}}, "memoryConfig.learnFields must be a list"),
     ],
     ids=str,
 )
-def test_an_enrichment_that_does_not_hold_together_is_422(office, changes, complaint):
-    _, client = office
+def test_an_enrichment_that_does_not_hold_together_is_422(sandbox_and_client, changes, complaint):
+    _, client = sandbox_and_client
     body = {"name": "R", "type": "rule", "dataType": "transactions", **changes}
     errors, _ = invalid(client.post("/v1/enrichments", json={k: v for k, v in body.items() if v is not None}))
     assert any(complaint in error for error in errors), errors
@@ -510,8 +512,8 @@ RECORDS = [
 ]
 
 
-def test_a_preview_shows_what_rules_would_change_and_keeps_nothing(office):
-    _, client = office
+def test_a_preview_shows_changes_and_saves_nothing(sandbox_and_client):
+    _, client = sandbox_and_client
     for row in client.data("/v1/enrichments"):
         client.delete(f"/v1/enrichments/{row['id']}")
     feed = client.data("/v1/feeds")[0]["id"]
@@ -553,8 +555,8 @@ def test_a_preview_shows_what_rules_would_change_and_keeps_nothing(office):
         ("sounds_like", "rend", False),
     ],
 )
-def test_the_comparisons_of_a_rule(office, operator, value, hit):
-    _, client = office
+def test_the_comparisons_of_a_rule(sandbox_and_client, operator, value, hit):
+    _, client = sandbox_and_client
     condition = {"field": "description", "operator": operator, "value": value}
     rule = {**RULE, "conditions": {"logic": "and", "conditions": [condition]}}
     body = {"name": "R", "type": "rule", "dataType": "transactions", "ruleConfig": {"rules": [rule]}}
@@ -576,8 +578,8 @@ def test_the_comparisons_of_a_rule(office, operator, value, hit):
         ('"rent"', "not_equals", True),
     ],
 )
-def test_numbers_are_compared_as_numbers(office, value, operator, hit):
-    _, client = office
+def test_numbers_are_compared_as_numbers(sandbox_and_client, value, operator, hit):
+    _, client = sandbox_and_client
     for row in client.data("/v1/enrichments"):
         client.delete(f"/v1/enrichments/{row['id']}")
     condition = f'{{"field": "amount", "operator": "{operator}", "value": {value}}}'
@@ -591,8 +593,8 @@ def test_numbers_are_compared_as_numbers(office, value, operator, hit):
 
 
 @pytest.mark.parametrize("records", [None, [], {}, ["x"], [{}] * 51], ids=str)
-def test_a_preview_takes_one_to_fifty_records(office, refused, records):
-    _, client = office
+def test_a_preview_takes_one_to_fifty_records(sandbox_and_client, refused, records):
+    _, client = sandbox_and_client
     feed = client.data("/v1/feeds")[0]["id"]
     body = {} if records is None else {"records": records}
     assert refused(client.post(f"/v1/feeds/{feed}/enrich/preview", json=body))[0] == 400

@@ -1,4 +1,4 @@
-"""The key stays out of what Airflow keeps of a task: its pickle, its serialized DAG, its rendered fields, its XComs."""
+"""Airflow stores no key with a task: not in its pickle, serialized DAG, rendered fields or XComs."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from airflow.providers.common.compat.sdk import DAG
 from airflow_provider_banksync.hooks.banksync import BankSyncHook
 from airflow_provider_banksync.operators.listing import BankSyncListOperator
 from airflow_provider_banksync.operators.sync import BankSyncTriggerSyncOperator
-from tests.hooks.test_hook import family_feed
-from tests.tasks.conftest import restored, run_task
+from tests.support.sandbox_data import family_feed
+from tests.support.task_runs import restored, run_task
 
 if TYPE_CHECKING:
     from airflow_provider_banksync.sandbox import BankSyncSandbox
@@ -41,25 +41,25 @@ def tasks(sandbox: BankSyncSandbox) -> list[Any]:
     ]
 
 
-def test_what_is_kept_of_a_task_holds_no_key(banksync_sandbox: BankSyncSandbox) -> None:
+def test_airflow_stores_no_key_with_a_task(banksync_sandbox: BankSyncSandbox) -> None:
     key = banksync_sandbox.api_key
     with DAG("secrets", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=timezone.utc)) as dag:
         operators = tasks(banksync_sandbox)
     for operator in operators:
         run = run_task(operator)
-        assert "hook" in vars(operator), "it has talked to the API"
-        kept = [
+        assert "hook" in vars(operator), "it has called the API"
+        stored = [
             pickle.dumps(operator),
             json.dumps([run.xcom, run.result, run.events], default=str).encode(),
             repr([getattr(operator, name) for name in operator.template_fields]).encode(),
             repr(operator).encode(),
             *(repr(restored(deferral.trigger).serialize()).encode() for deferral in run.deferrals),
         ]
-        assert [text for text in kept if key.encode() in text] == []
+        assert [text for text in stored if key.encode() in text] == []
     assert key not in serialized(dag)
 
 
-def test_a_hook_that_was_used_can_be_pickled_without_its_key(banksync_sandbox: BankSyncSandbox) -> None:
+def test_a_used_hook_is_pickled_without_its_key(banksync_sandbox: BankSyncSandbox) -> None:
     hook = BankSyncHook()
     workspace = hook.whoami()
     stored = pickle.dumps(hook)

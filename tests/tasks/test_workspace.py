@@ -1,4 +1,4 @@
-"""A task's workspace: what a template leaves empty is an error, and never the parent."""
+"""The workspace of a task. A template that renders empty is an error, and never means the parent workspace."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from airflow.providers.common.compat.sdk import DAG, AirflowFailException
 
 from airflow_provider_banksync.operators.listing import BankSyncListOperator
-from tests.hooks.test_hook import truth
-from tests.tasks.conftest import run_task
+from tests.support.sandbox_data import truth
+from tests.support.task_runs import run_task
 
 if TYPE_CHECKING:
     from airflow_provider_banksync.sandbox import BankSyncSandbox
@@ -19,11 +19,11 @@ pytestmark = pytest.mark.banksync_sandbox(portals=2, time_scale=0)
 
 
 def rendered(value: Any, *, native: bool, mapped: bool = False, **context: Any) -> Any:
-    """The operator as it is when it runs."""
+    """Return an operator whose templates are rendered."""
     dag = DAG("d", start_date=datetime(2026, 1, 1, tzinfo=timezone.utc), schedule=None)
     dag.render_template_as_native_obj = native
     operator = BankSyncListOperator(task_id="t", dag=dag, resource="feeds", workspace_id=value)
-    if mapped:  # what a mapped operator does with each of its tasks
+    if mapped:  # as a mapped operator renders each of its tasks
         operator._do_render_template_fields(
             operator, operator.template_fields, context, dag.get_template_env(), set()
         )
@@ -47,13 +47,13 @@ def test_an_empty_workspace_is_an_error(
 
 
 @pytest.mark.parametrize("native", [False, True])
-def test_none_is_the_connections_workspace(banksync_sandbox: BankSyncSandbox, native: bool) -> None:
+def test_none_means_the_workspace_of_the_connection(banksync_sandbox: BankSyncSandbox, native: bool) -> None:
     found = run_task(rendered(None, native=native)).result
     assert [row["id"] for row in found] == [row["id"] for row in truth(banksync_sandbox, "/v1/feeds")]
 
 
 @pytest.mark.parametrize("native", [False, True])
-def test_a_template_names_a_portal(banksync_sandbox: BankSyncSandbox, native: bool) -> None:
+def test_a_template_with_the_id_of_a_portal(banksync_sandbox: BankSyncSandbox, native: bool) -> None:
     portal, _ = banksync_sandbox.portals[0]
     found = run_task(rendered("{{ where }}", native=native, where=portal)).result
     assert [row["id"] for row in found] == [row["id"] for row in truth(banksync_sandbox, "/v1/feeds", portal)]

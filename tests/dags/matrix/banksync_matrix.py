@@ -1,4 +1,4 @@
-"""One sync for every way that a job can end; what it is told comes from the test, in BANKSYNC_MATRIX."""
+"""One sync for each way that a job can end. The test passes the settings in BANKSYNC_MATRIX."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from airflow.providers.common.compat.sdk import DAG
 
 from airflow_provider_banksync.operators.sync import BankSyncTriggerSyncOperator
-from tests.dags.fast_time import Scene, fast_time
+from tests.support.fast_time import Scene, fast_time
 
 TOLD = json.loads(os.environ["BANKSYNC_MATRIX"])
 OUTAGE = 300.0
@@ -23,17 +23,17 @@ clock = fast_time(TOLD["url"])
 
 
 def fault(name: str, feed: dict[str, str], **arguments: Any) -> None:
-    """Let something go wrong with each look at the feed's job."""
+    """Let each poll of the feed's job fail."""
     path = f"/v1/feeds/{feed['id']}/jobs/*"
     clock.admin("POST", "faults", {"fault": name, "with": arguments, "path": path, "method": "GET"})
 
 
-def mend() -> None:
+def end_faults() -> None:
     clock.admin("DELETE", "faults")
 
 
 def cancel(feed: dict[str, str]) -> None:
-    """Cancel the feed's job, as somebody in the app would."""
+    """Cancel the feed's job, as a person would in the app."""
     (job,) = [job for job in clock.admin("GET", "jobs")["jobs"] if job["feedId"] == feed["id"]]
     headers = {"X-API-Key": TOLD["key"], "X-Workspace-Id": feed["workspaceId"]}
     clock.send("DELETE", f"/v1/feeds/{feed['id']}/jobs/{job['id']}", None, headers)
@@ -45,15 +45,15 @@ def scene(ending: str, feed: dict[str, str]) -> Scene:
         "errors": [(10, partial(fault, "edited", feed, errors=[ROW_ERROR]))],
         "strict": [(10, partial(fault, "edited", feed, errors=[ROW_ERROR]))],
         "cancelled": [(10, partial(cancel, feed))],
-        "unknown": [(10, partial(fault, "edited", feed, status="paused")), (200, mend)],
+        "unknown": [(10, partial(fault, "edited", feed, status="paused")), (200, end_faults)],
         "unknown_end": [
             (10, partial(fault, "edited", feed, status="archived", completedAt="2026-01-01T00:00:00Z"))
         ],
         "too_long": [(10, partial(time.sleep, 60))],
         "killed": [(10, partial(os.kill, os.getpid(), signal.SIGTERM))],
         "missing": [(10, partial(fault, "status", feed, code=404))],
-        "outage": [(10, partial(fault, "status", feed, code=502, body="html")), (10 + OUTAGE, mend)],
-        "refused": [(10, partial(fault, "reset", feed)), (10 + OUTAGE, mend)],
+        "outage": [(10, partial(fault, "status", feed, code=502, body="html")), (10 + OUTAGE, end_faults)],
+        "refused": [(10, partial(fault, "reset", feed)), (10 + OUTAGE, end_faults)],
     }
     return scenes.get(ending, [])
 

@@ -1,4 +1,4 @@
-"""Exports by mapped tasks: one a client, into folders of their own, or together into one batch of the family."""
+"""Exports by mapped tasks: each client into its own folder, or all clients into one batch of the family."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Feeds from a file and from a list; synced, waited for in every mode, and deleted."""
+"""Feeds from a file and from a list: created, synced, waited for in every mode, and deleted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from airflow_provider_banksync.operators.sync import BankSyncTriggerSyncOperator
 from airflow_provider_banksync.sensors.bank import BankSyncBankConnectedSensor
 from airflow_provider_banksync.sensors.feed import BankSyncFeedSyncedSensor
 
-NAMES = ["A", "B"]
+NAMES = ["A", "accounts.json"]
 
 with DAG(
     dag_id="feeds_as_code",
@@ -35,6 +35,11 @@ with DAG(
         task_id="mapped",
         definition={"source": "upload", "dataType": "documents", "icon": "{{ params.icon }}"},
     ).expand(name=NAMES)
+    not_files = BankSyncUpsertFeedOperator(
+        task_id="not_files",
+        name="{{ 'accounts' }}.json",
+        definition={"source": "upload", "dataType": "documents", "icon": "icon.json"},
+    )
     sync = BankSyncTriggerSyncOperator(
         task_id="sync", feed_id=from_file.output["feed_id"], wait_for_completion=False
     )
@@ -71,5 +76,5 @@ with DAG(
     learn = BankSyncTriggerLearnOperator(task_id="learn", feed_name="From a file")
     delete = BankSyncDeleteFeedOperator.partial(task_id="delete").expand(feed_name=[*NAMES, "From a file"])
     bank >> from_file >> same >> sync
-    mapped >> delete
+    mapped >> not_files >> delete
     cancel >> learn >> delete

@@ -1,4 +1,4 @@
-"""Sensors that are to be started in the triggerer. Their pool has no slots: what needs a worker never gets one."""
+"""Sensors that start in the triggerer. Their pool has no slots, so a task that needs a worker never runs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from airflow_provider_banksync.sensors.feed import BankSyncFeedSyncedSensor
 from airflow_provider_banksync.sensors.job import BankSyncJobSensor
 
 BANK, SECOND, FEED, BROKEN, CLIENT = "@BANK@", "@SECOND@", "@FEED@", "@BROKEN@", "@CLIENT@"
-# Comes back to a worker, and so must have one.
+# A worker ends these tasks, so their pool has slots.
 WITH_WORKER: dict[str, Any] = {
     "deferrable": True,
     "start_from_trigger": True,

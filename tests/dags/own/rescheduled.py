@@ -1,4 +1,4 @@
-"""A bank and a sync that are waited for in one process after the other."""
+"""Sensors in reschedule mode: one for a bank, one for a sync."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ with DAG(
     start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
     params={"workspace_id": "", "bank_id": "", "feed_workspace_id": "", "feed_id": "", "synced_after": ""},
 ) as dag:
-    how: dict[str, Any] = {
+    arguments: dict[str, Any] = {
         "mode": "reschedule",
         "poke_interval": 1,
         "timeout": 60,
@@ -25,12 +25,12 @@ with DAG(
         task_id="bank",
         bank_id="{{ params.bank_id }}",
         workspace_id="{{ params.workspace_id }}",
-        **how,
+        **arguments,
     )
     synced = BankSyncFeedSyncedSensor(
         task_id="synced",
         feed_id="{{ params.feed_id }}",
         synced_after="{{ params.synced_after }}",
         workspace_id="{{ params.feed_workspace_id }}",
-        **how,
+        **arguments,
     )

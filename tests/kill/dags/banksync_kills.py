@@ -51,4 +51,4 @@ with DAG("kills", schedule=None, start_date=START) as kills:
 
 with DAG("waits", schedule=None, start_date=START) as waits:
     for task_id, wanted in TOLD["waits"].items():
-        sync(task_id, wanted, deferrable=True, banksync_conn_id="banksync_long")
+        sync(task_id, wanted, deferrable=True, max_poll_interval=10, banksync_conn_id="banksync_long")

@@ -1,0 +1,1 @@
+"""A family sync: the syncs of many feeds in one task."""

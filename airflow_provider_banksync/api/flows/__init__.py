@@ -1,0 +1,1 @@
+"""Several requests that belong together, as sans-IO generators."""

@@ -1,0 +1,1 @@
+"""One request out, one answer in: the blocking and the asynchronous client."""

@@ -1,0 +1,1 @@
+"""Requests per minute of one API key."""

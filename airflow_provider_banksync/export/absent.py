@@ -1,0 +1,97 @@
+"""What the last export has, and the API does not list any more. It may be gone, or the answer may be incomplete."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from airflow_provider_banksync.export.manifest import read_checkpoints, read_manifest
+from airflow_provider_banksync.export.storage import layout
+from airflow_provider_banksync.export.storage.folder import ExportError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from airflow_provider_banksync.export.checkpoints import Checkpoint, PartitionKey
+    from airflow_provider_banksync.export.storage.folder import Folder
+    from airflow_provider_banksync.extract.partition import Partition, Unavailable
+
+#: If a listing has lost more than this many entries, and more than a tenth, it may be incomplete.
+_MAX_LOST = 3
+
+
+def covers(keys: set[PartitionKey], key: PartitionKey) -> bool:
+    """Return whether the keys contain this one, or the one of its bank."""
+    return key in keys or (*key[:2], "") in keys
+
+
+def mark_if_gone(checkpoint: Checkpoint, missing: set[PartitionKey], now: str) -> Checkpoint:
+    """Return the checkpoint of an earlier run, with the time since when its partition is gone.
+
+    :param missing: the keys of what is listed but unavailable.
+    """
+    is_listed = covers(missing, checkpoint.partition.key)
+    return replace(checkpoint, gone=None if is_listed else checkpoint.gone or now)
+
+
+def carry_over(
+    base: Folder,
+    earlier: Iterable[Checkpoint],
+    includes: Callable[[Partition], bool],
+    unavailable: Iterable[Unavailable],
+    now: str,
+) -> list[Checkpoint]:
+    """Return earlier checkpoints of partitions outside the export, unavailable with files intact, or gone.
+
+    :param earlier: of partitions that the export has not read.
+    :param includes: returns whether the export is about a partition.
+    """
+    keys = {each.partition.key for each in unavailable}
+
+    def is_intact(checkpoint: Checkpoint) -> bool:
+        return all(base.digest(file.path) == file.sha256 for file in checkpoint.files)
+
+    carried = []
+    for checkpoint in earlier:
+        if not includes(checkpoint.partition):
+            carried.append(checkpoint)
+        elif not covers(keys, checkpoint.partition.key) or is_intact(checkpoint):
+            carried.append(mark_if_gone(checkpoint, keys, now))
+    return carried
+
+
+def refuse_shrunken_list(
+    before: Iterable[Checkpoint], planned: set[PartitionKey], unlisted: set[PartitionKey], rows: int | None
+) -> None:
+    """Refuse a listing that is much shorter than in the last export.
+
+    :param before: what the last export has.
+    :param planned: the keys of what is listed.
+    :param unlisted: the keys of what could not be listed.
+    :param rows: number of rows of a listing; None: compare the number of accounts.
+    :raises ExportError: if the listing has lost more than three, and more than a tenth.
+    """
+    known = {each.partition.key: each.rows for each in before if each.gone is None}
+    if rows is None:
+        what, had = "accounts", len(known)
+        has = len(planned.union(key for key in known if covers(unlisted, key)))
+    else:
+        what, had = "rows", sum(count for key, count in known.items() if not covers(unlisted, key))
+        has = rows
+    lost = had - has
+    if lost > _MAX_LOST and lost * 10 > had:
+        raise ExportError(
+            f"the API lists {has} {what}, and the last export has {had}. Nothing was changed, because the answer may "
+            "be incomplete. If it is right, run this task once with allow_shrink=True."
+        )
+
+
+def read_newest_window(base: Folder, other_than: str) -> list[Checkpoint]:
+    """Return what the export of the newest other window has."""
+    for label in reversed(base.names(layout.MANIFESTS)):
+        if label == other_than or layout.is_batch(label):
+            continue
+        found = read_manifest(base, f"{layout.MANIFESTS}/{label}/{layout.MANIFEST}")
+        if found is not None:
+            return read_checkpoints(found)
+    return []

@@ -1,0 +1,17 @@
+"""The file formats, and a row writer for each."""
+
+from airflow_provider_banksync.api.validation import validate_choice
+
+FORMATS = ("jsonl", "csv", "parquet")
+COMPRESSIONS = ("gzip", "zstd")
+#: What to do if values do not fit their columns.
+ON_DRIFT = ("warn", "fail")
+
+
+def validate_format(file_format: str, compression: str | None) -> None:
+    """Refuse an unknown format or compression. Loads nothing.
+
+    :raises BankSyncConfigError: naming the parameter.
+    """
+    validate_choice("file_format", file_format, FORMATS)
+    validate_choice("compression", compression, (None, *COMPRESSIONS))

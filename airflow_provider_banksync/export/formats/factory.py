@@ -1,0 +1,82 @@
+"""The writer of each file format, and what it needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from airflow_provider_banksync.exceptions import BankSyncConfigError
+from airflow_provider_banksync.export.formats import validate_format
+
+if TYPE_CHECKING:
+    from airflow_provider_banksync.export.formats.base import ByteStream, RowWriter
+
+_SUFFIXES = {None: "", "gzip": ".gz", "zstd": ".zst"}
+
+
+def require_format(file_format: str, compression: str | None) -> None:
+    """Load what writes the format.
+
+    :raises BankSyncConfigError: naming the parameter, and what to install.
+    """
+    validate_format(file_format, compression)
+    if file_format == "parquet":
+        needed, parameter = "pyarrow.parquet", f"file_format={file_format!r}"
+    elif compression == "zstd":
+        needed, parameter = "pyarrow", f"compression={compression!r}"
+    else:
+        return
+    try:
+        import_module(needed)
+    except ImportError as error:
+        raise BankSyncConfigError(
+            f"{parameter} needs pyarrow, which cannot be imported: {error}.",
+            hint="Install airflow-provider-banksync[parquet].",
+        ) from error
+
+
+@dataclass(frozen=True)
+class OutputFormat:
+    """How the files of an export are written.
+
+    :param resource: decides the columns of CSV and Parquet.
+    :param escape_formulas: CSV: keep spreadsheets from taking a text for a formula.
+    """
+
+    file_format: str
+    compression: str | None
+    resource: str
+    escape_formulas: bool = True
+
+    @property
+    def extension(self) -> str:
+        """The end of the file names, without the first dot."""
+        # Parquet compresses its pages, not the file.
+        return self.file_format + ("" if self.file_format == "parquet" else _SUFFIXES[self.compression])
+
+    def writer(self, stream: ByteStream) -> RowWriter:
+        """Return a writer of one file, which must get at least one row."""
+        if self.file_format == "parquet":
+            from airflow_provider_banksync.export.formats.parquet import ParquetWriter
+
+            return ParquetWriter(stream, self.resource, self.compression)
+        from airflow_provider_banksync.export.formats.compression import open_compressor
+        from airflow_provider_banksync.export.formats.csv import CsvWriter
+        from airflow_provider_banksync.export.formats.jsonl import JsonlWriter
+
+        sink = open_compressor(stream, self.compression)
+        if self.file_format == "csv":
+            return CsvWriter(sink, self.resource, escape_formulas=self.escape_formulas)
+        return JsonlWriter(sink)
+
+
+def open_format(
+    file_format: str, compression: str | None, resource: str, *, escape_formulas: bool = True
+) -> OutputFormat:
+    """Return a format that is ready to write.
+
+    :raises BankSyncConfigError: if the format or the compression is unknown, or what it needs is not installed.
+    """
+    require_format(file_format, compression)
+    return OutputFormat(file_format, compression, resource, escape_formulas)

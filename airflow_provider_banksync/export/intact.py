@@ -1,0 +1,37 @@
+"""Whether the files that a manifest or a checkpoint lists are still as they were written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from airflow_provider_banksync.export.clean_up import concurrently
+from airflow_provider_banksync.export.storage.folder import ExportError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from airflow_provider_banksync.export.checkpoints import Checkpoint, PartitionKey
+    from airflow_provider_banksync.export.storage.folder import Folder
+
+
+def damaged_files(base: Folder, checkpoints: Iterable[Checkpoint]) -> dict[str, PartitionKey]:
+    """Return the files that are missing or have another size, with the keys of their partitions."""
+    files = {file.path: (file.bytes, each.partition.key) for each in checkpoints for file in each.files}
+    differing = concurrently(lambda path: path if base.size(path) != files[path][0] else "", files)
+    return {path: files[path][1] for path in differing if path}
+
+
+def refuse_damaged(base: Folder, checkpoints: Iterable[Checkpoint]) -> None:
+    """Refuse to list files again that are not as the manifest says.
+
+    :param checkpoints: of partitions that this export does not read.
+    :raises ExportError: if a file is missing or has another size.
+    """
+    damaged = sorted(damaged_files(base, checkpoints))
+    if damaged:
+        raise ExportError(
+            f"destination {base}: {len(damaged)} files are missing, or have another size than the manifest says, the "
+            f"first is {damaged[0]}. Nothing was changed. Restore the files. Or run this export once without "
+            "workspace_ids, bank_ids, account_ids and where: it then reads all accounts again.",
+            permanent=True,
+        )

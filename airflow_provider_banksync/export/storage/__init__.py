@@ -1,0 +1,1 @@
+"""Folders, file names and locks at the destination."""

@@ -1,0 +1,1 @@
+"""Starts, controls and inspects a sandbox."""

@@ -1,0 +1,1 @@
+"""What the sandbox's API allows and does."""

@@ -1,0 +1,1 @@
+"""What operators, sensors, triggers and transfers share."""

@@ -1,0 +1,1 @@
+"""Benchmarks. Each file is a script; `make help` lists the commands."""
