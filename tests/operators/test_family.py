@@ -549,8 +549,12 @@ def test_an_execution_timeout_in_a_worker_is_no_kill(banksync_sandbox: BankSyncS
     def ring(*_: Any) -> None:
         raise AirflowTaskTimeout("the alarm")
 
+    def polled() -> set[str]:
+        return {r.path.rpartition("/")[2] for r in banksync_sandbox.requests if "/jobs/" in r.path}
+
     def wait_and_ring() -> None:
-        wait_until(lambda: len(banksync_sandbox.jobs) == len(feeds))
+        # A job whose start was not answered yet is not known to be ours, and stays. So each was polled once.
+        wait_until(lambda: len(banksync_sandbox.jobs) == len(feeds) == len(polled()))
         os.kill(os.getpid(), signal.SIGALRM)
 
     before = signal.signal(signal.SIGALRM, ring)
