@@ -23,6 +23,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_banksync import exceptions as x
+from airflow_provider_banksync.api import retry_policy
 from airflow_provider_banksync.api.family.runner import MAX_IN_FLIGHT
 from airflow_provider_banksync.api.jobs import conflict_action
 from airflow_provider_banksync.hooks.banksync import BankSyncHook
@@ -299,6 +300,7 @@ REFUSALS = {
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("quick_searches")
 @BOTH
 @pytest.mark.parametrize("which", [0, 3], ids=["the-first", "another"])
 @pytest.mark.parametrize("refusal", REFUSALS, ids=str)
@@ -434,7 +436,10 @@ def test_attach_joins_no_job_that_is_open_where_the_task_is_not() -> None:
 
 @pytest.mark.parametrize("newest", [True, False], ids=["the-newest", "an-old-one"])
 @pytest.mark.parametrize("rule", ["attach", "skip"])
-def test_a_status_that_nobody_knows(banksync_sandbox: BankSyncSandbox, rule: str, newest: bool) -> None:
+def test_a_status_that_nobody_knows(
+    banksync_sandbox: BankSyncSandbox, monkeypatch: pytest.MonkeyPatch, rule: str, newest: bool
+) -> None:
+    monkeypatch.setattr(retry_policy, "NOT_FOUND_GRACE", 0.2)
     feeds = feeds_of(banksync_sandbox)
     first = next(iter(feeds))
     expired = {"id": "j0", "feedId": first, "status": "expired", "createdAt": "2026-01-01T00:00:00Z"}
