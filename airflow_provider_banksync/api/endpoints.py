@@ -79,6 +79,10 @@ def _account_path(bank_id: str, account_id: str) -> str:
     return f"{_bank_path(bank_id)}/accounts/{quote_id('account_id', account_id)}"
 
 
+def _account_owner(bank_id: str, account_id: str) -> tuple[tuple[str, str], ...]:
+    return ("bankId", bank_id), ("accountId", account_id)
+
+
 def list_banks(scope: str = "self", *, workspace_id: str | None = None) -> Call[list[Row]]:
     """Return the bank connections of one workspace, or of the family."""
     return _list("listBanks", "/v1/banks", scope, workspace_id)
@@ -86,7 +90,8 @@ def list_banks(scope: str = "self", *, workspace_id: str | None = None) -> Call[
 
 def get_bank(bank_id: str, *, workspace_id: str | None = None) -> Call[Row]:
     """Return one bank connection."""
-    return Call(_get("getBank", _bank_path(bank_id), workspace_id), parsing.parse_resource)
+    request = _get("getBank", _bank_path(bank_id), workspace_id)
+    return Call(request, parsing.parse_resource, owner=(("id", bank_id),))
 
 
 def delete_bank(bank_id: str, *, workspace_id: str | None = None) -> Call[None]:
@@ -101,32 +106,38 @@ def create_bank_link(body: Row, *, workspace_id: str | None = None) -> Call[Row]
 
 def list_accounts(bank_id: str, *, workspace_id: str | None = None) -> Call[list[Row]]:
     """Return the accounts of one bank connection."""
-    return Call(
-        _get("listAccounts", f"{_bank_path(bank_id)}/accounts", workspace_id), parsing.parse_resources
-    )
+    request = _get("listAccounts", f"{_bank_path(bank_id)}/accounts", workspace_id)
+    return Call(request, parsing.parse_resources, owner=(("bankId", bank_id),))
 
 
 def get_account(bank_id: str, account_id: str, *, workspace_id: str | None = None) -> Call[Row]:
     """Return one account."""
-    return Call(_get("getAccount", _account_path(bank_id, account_id), workspace_id), parsing.parse_resource)
+    request = _get("getAccount", _account_path(bank_id, account_id), workspace_id)
+    return Call(request, parsing.parse_resource, owner=(("bankId", bank_id), ("id", account_id)))
 
 
 def get_balance(bank_id: str, account_id: str, *, workspace_id: str | None = None) -> Call[Row]:
     """Return the account's balance, which BankSync requests from the bank now."""
     path = f"{_account_path(bank_id, account_id)}/balances"
-    return Call(_get("getBalance", path, workspace_id), parsing.parse_object)
+    return Call(
+        _get("getBalance", path, workspace_id), parsing.parse_object, owner=_account_owner(bank_id, account_id)
+    )
 
 
 def list_holdings(bank_id: str, account_id: str, *, workspace_id: str | None = None) -> Call[list[Row]]:
     """Return the positions of an investment account."""
     path = f"{_account_path(bank_id, account_id)}/holdings"
-    return Call(_get("listHoldings", path, workspace_id), parsing.parse_whole_list)
+    return Call(
+        _get("listHoldings", path, workspace_id), parsing.parse_whole_list, owner=_account_owner(bank_id, account_id)
+    )
 
 
 def get_loan(bank_id: str, account_id: str, *, workspace_id: str | None = None) -> Call[Row]:
     """Return the account's loan. The API answers 404 if there is none."""
     path = f"{_account_path(bank_id, account_id)}/loan"
-    return Call(_get("getLoan", path, workspace_id), parsing.parse_object)
+    return Call(
+        _get("getLoan", path, workspace_id), parsing.parse_object, owner=_account_owner(bank_id, account_id)
+    )
 
 
 def list_trades(
@@ -140,7 +151,8 @@ def list_trades(
     """Return the trades of an investment account. Without dates: of the last 90 days."""
     first, last = validate_days(from_date, to_date)
     path = f"{_account_path(bank_id, account_id)}/trades"
-    return Call(_get("listTrades", path, workspace_id, from_=first, to=last), parsing.parse_whole_list)
+    request = _get("listTrades", path, workspace_id, from_=first, to=last)
+    return Call(request, parsing.parse_whole_list, owner=_account_owner(bank_id, account_id))
 
 
 def list_transactions(
@@ -162,7 +174,7 @@ def list_transactions(
         )
     path = f"{_account_path(bank_id, account_id)}/transactions"
     request = _get("listTransactions", path, workspace_id, cursor=cursor, from_=first, to=last)
-    return Call(request, parsing.parse_page)
+    return Call(request, parsing.parse_page, owner=_account_owner(bank_id, account_id))
 
 
 def next_page(page: PageT, call: Call[PageT], seen: set[int] | None = None) -> Call[PageT] | None:
@@ -210,7 +222,8 @@ def list_feeds(scope: str = "self", *, workspace_id: str | None = None) -> Call[
 
 def get_feed(feed_id: str, *, workspace_id: str | None = None) -> Call[Row]:
     """Return one feed."""
-    return Call(_get("getFeed", _feed_path(feed_id), workspace_id), parsing.parse_resource)
+    request = _get("getFeed", _feed_path(feed_id), workspace_id)
+    return Call(request, parsing.parse_resource, owner=(("id", feed_id),))
 
 
 def create_feed(body: Row, *, workspace_id: str | None = None) -> Call[Row]:
@@ -222,7 +235,7 @@ def create_feed(body: Row, *, workspace_id: str | None = None) -> Call[Row]:
 def update_feed(feed_id: str, body: Row, *, workspace_id: str | None = None) -> Call[Row]:
     """Replace the given fields of a feed. ``source`` and ``dataType`` cannot change."""
     request = _write("updateFeed", "PUT", _feed_path(feed_id), workspace_id, body)
-    return Call(request, parsing.parse_resource)
+    return Call(request, parsing.parse_resource, owner=(("id", feed_id),))
 
 
 def delete_feed(feed_id: str, *, workspace_id: str | None = None) -> Call[None]:
@@ -247,7 +260,7 @@ def trigger_sync(
     request = Request(
         "triggerSync", "POST", f"{_feed_path(feed_id)}/sync", (), body, workspace_id, retry_safe=False
     )
-    return Call(request, parsing.parse_resource)
+    return Call(request, parsing.parse_resource, owner=(("feedId", feed_id),))
 
 
 def list_jobs(
@@ -255,17 +268,20 @@ def list_jobs(
 ) -> Call[list[Row]]:
     """Return the jobs of a feed, newest first. Without a limit: the newest 20."""
     limit, status, path = validate_limit(limit), validate_status(status), f"{_feed_path(feed_id)}/jobs"
-    return Call(_get("listJobs", path, workspace_id, limit=limit, status=status), parsing.parse_newest)
+    request = _get("listJobs", path, workspace_id, limit=limit, status=status)
+    return Call(request, parsing.parse_newest, owner=(("feedId", feed_id),))
 
 
 def get_job(feed_id: str, job_id: str, *, workspace_id: str | None = None) -> Call[Row]:
     """Return one job."""
-    return Call(_get("getJob", _job_path(feed_id, job_id), workspace_id), parsing.parse_resource)
+    request = _get("getJob", _job_path(feed_id, job_id), workspace_id)
+    return Call(request, parsing.parse_resource, owner=(("feedId", feed_id), ("id", job_id)))
 
 
 def cancel_job(feed_id: str, job_id: str, *, workspace_id: str | None = None) -> Call[Row]:
     """Cancel a job and return its last state. The API answers a second cancel with 409."""
-    return Call(_delete("cancelJob", _job_path(feed_id, job_id), workspace_id), parsing.parse_resource)
+    request = _delete("cancelJob", _job_path(feed_id, job_id), workspace_id)
+    return Call(request, parsing.parse_resource, owner=(("feedId", feed_id), ("id", job_id)))
 
 
 def list_all_jobs(
@@ -296,7 +312,8 @@ def list_enrichments(*, workspace_id: str | None = None) -> Call[list[Row]]:
 
 def get_enrichment(enrichment_id: str, *, workspace_id: str | None = None) -> Call[Row]:
     """Return one enrichment."""
-    return Call(_get("getEnrichment", _enrichment_path(enrichment_id), workspace_id), parsing.parse_resource)
+    request = _get("getEnrichment", _enrichment_path(enrichment_id), workspace_id)
+    return Call(request, parsing.parse_resource, owner=(("id", enrichment_id),))
 
 
 def create_enrichment(body: Row, *, workspace_id: str | None = None) -> Call[Row]:
@@ -308,7 +325,7 @@ def create_enrichment(body: Row, *, workspace_id: str | None = None) -> Call[Row
 def update_enrichment(enrichment_id: str, body: Row, *, workspace_id: str | None = None) -> Call[Row]:
     """Replace the given fields of an enrichment."""
     request = _write("updateEnrichment", "PUT", _enrichment_path(enrichment_id), workspace_id, body)
-    return Call(request, parsing.parse_resource)
+    return Call(request, parsing.parse_resource, owner=(("id", enrichment_id),))
 
 
 def delete_enrichment(enrichment_id: str, *, workspace_id: str | None = None) -> Call[None]:

@@ -61,11 +61,13 @@ class Call(Generic[T]):
     :param parse: converts the envelope (``data``, ``meta``) to the result.
     :param parse_bytes: converts the bytes of a 200 to the result, without decoding every row. If it returns None,
         `parse` handles the answer.
+    :param owner: names and values of the fields that each object in the answer has with this value, or not at all.
     """
 
     request: Request
     parse: Callable[[Row], T]
     parse_bytes: Callable[[bytes], T | None] | None = None
+    owner: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

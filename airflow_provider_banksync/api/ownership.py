@@ -1,4 +1,4 @@
-"""Checks that a row belongs to the workspace, bank and account that were asked for.
+"""Checks that a row belongs to the workspace, bank, account or feed that was asked for.
 
 A row that names another owner is an error, never a guess: a client's data must never be attributed to another client.
 """
@@ -7,12 +7,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from airflow_provider_banksync.api.messages import Page
 from airflow_provider_banksync.exceptions import BankSyncResponseError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from airflow_provider_banksync.api.messages import Row
+    from airflow_provider_banksync.api.messages import Call, Row
+
+#: Their answers name other workspaces than the one that is addressed.
+_ACROSS_WORKSPACES = ("whoami", "listWorkspaces")
+
+
+def check_owner(call: Call[object], result: object, workspace_id: str | None) -> None:
+    """Check that the objects of an answer belong to what the call asked for.
+
+    :param workspace_id: the workspace of the client; None: the key's own, which is not known here.
+    :raises BankSyncResponseError: an object names another owner.
+    """
+    owner, request = dict(call.owner), call.request
+    addressed = request.workspace_id or workspace_id
+    is_family = ("scope", "family") in request.query
+    if addressed and not is_family and request.operation not in _ACROSS_WORKSPACES:
+        owner["workspaceId"] = addressed
+    rows = result.rows if isinstance(result, Page) else result if isinstance(result, list) else [result]
+    if owner:
+        check_row_owner((row for row in rows if isinstance(row, dict)), owner)
 
 
 def check_row_owner(rows: Iterable[Row], expected_owner: Mapping[str, str]) -> None:

@@ -23,7 +23,8 @@ _CHUNK = 64 * 1024
 def keep_raw(call: Call[Page], owner: Row) -> Call[RawPage]:
     """Return the call for the same page of transactions with raw rows.
 
-    :param owner: the fields that each row must have with this value, or not at all: ``bankId`` and ``accountId``.
+    :param owner: the fields that each row must have with this value, or not at all: ``workspaceId``, ``bankId`` and
+        ``accountId``.
     :raises BankSyncResponseError: when the call is sent, if a row has another owner.
     """
 

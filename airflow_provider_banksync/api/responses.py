@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_banksync import exceptions
 from airflow_provider_banksync.api import codec
+from airflow_provider_banksync.api.ownership import check_owner
 from airflow_provider_banksync.api.redaction import bullet_list, redact
 
 if TYPE_CHECKING:
@@ -80,11 +81,14 @@ def server_date(response: Response) -> float | None:
     return codec.parse_http_date(response.headers.get("date"))
 
 
-def parse_response(call: Call[T], response: Response, *, path: str, secret: str = "") -> T:
+def parse_response(
+    call: Call[T], response: Response, *, path: str, secret: str = "", workspace_id: str | None = None
+) -> T:
     """Return the result of an answer, or raise its error.
 
     :param path: the path that was sent, for messages.
     :param secret: removed from messages.
+    :param workspace_id: the workspace of the client; None: the key's own.
     :raises BankSyncError: see `airflow_provider_banksync.exceptions`.
     """
     if call.parse_bytes is not None and response.status == 200:
@@ -95,7 +99,9 @@ def parse_response(call: Call[T], response: Response, *, path: str, secret: str 
         envelope = _envelope(response)
         if response.status // 100 != 2 or envelope is None or envelope.get("success") is not True:
             raise _error_for(call.request, response, envelope, secret)
-        return call.parse(envelope)
+        parsed = call.parse(envelope)
+        check_owner(call, parsed, workspace_id)
+        return parsed
     except exceptions.BankSyncError as error:
         error.method, error.path, error.status = call.request.method, path, response.status
         # A 2xx may have taken effect, whatever is wrong with its body.

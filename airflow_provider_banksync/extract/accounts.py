@@ -11,7 +11,7 @@ from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
-from airflow_provider_banksync.api import endpoints, ownership, raw_pages
+from airflow_provider_banksync.api import endpoints, raw_pages
 from airflow_provider_banksync.api.page_check import PageCheck, day_of, id_of
 from airflow_provider_banksync.exceptions import (
     BankSyncError,
@@ -189,7 +189,6 @@ class AccountReader:
             if self._resource not in PRODUCTS or not is_not_supported(error):
                 raise
             return [], {"not_supported": 1}
-        ownership.check_row_owner(rows, {"accountId": str(partition.account_id)})
         if self._resource != "trades":
             return rows, {}
         with closing(PageCheck[dict[str, Any]](self._days)) as check:
@@ -244,7 +243,11 @@ class AccountReader:
         account = self._account_arguments(partition)
         call = raw_pages.keep_raw(
             endpoints.list_transactions(from_date=first, to_date=last, cursor=start, **account),
-            {"bankId": account["bank_id"], "accountId": account["account_id"]},
+            {
+                "workspaceId": partition.workspace_id,
+                "bankId": partition.bank_id,
+                "accountId": partition.account_id,
+            },
         )
         seen: set[int] = set()
         rows = 0

@@ -6,7 +6,6 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from airflow_provider_banksync.api import endpoints
-from airflow_provider_banksync.api.ownership import check_row_owner
 from airflow_provider_banksync.api.page_check import Progress, day_of, id_of, is_outside, without_rows_of
 from airflow_provider_banksync.api.validation import validate_days
 from airflow_provider_banksync.exceptions import BankSyncConfigError
@@ -141,7 +140,6 @@ class BankMethods(HookMethods):
         with closing(Progress()) as progress:
             while call is not None:
                 page = self._send(call)
-                check_row_owner(page.rows, {"bankId": bank_id, "accountId": account_id})
                 rows, before = without_rows_of(before, page.rows), page.rows
                 hashes = {hash(one) for row in rows if (one := id_of(row)) is not None}
                 is_new = progress.add(

@@ -110,7 +110,7 @@ class BankSyncSensor(BankSyncTaskMixin, BaseSensorOperator):
             try:
                 row = self.hook.get_conn().run(polling.poll_once(self._condition, self.timeout))
             except BankSyncError as error:
-                if not (error.transient or self._not_found.covers(error, time.monotonic())):
+                if not (polling.may_pass(error) or self._not_found.covers(error, time.monotonic())):
                     raise
                 self.log.warning("The poll failed: %s Polling again.", error)
                 row = None

@@ -9,6 +9,7 @@ from airflow_provider_banksync.api.family.poll_schedule import job_age
 from airflow_provider_banksync.api.family.state import ERRORS_FOR_ALL_FEEDS, Phase
 from airflow_provider_banksync.api.flows import syncs
 from airflow_provider_banksync.api.flows.core import RequestDroppedError, Send
+from airflow_provider_banksync.api.flows.polling import may_pass
 from airflow_provider_banksync.api.flows.writes import ids_of
 from airflow_provider_banksync.api.jobs import Ownership
 from airflow_provider_banksync.exceptions import (
@@ -46,7 +47,8 @@ def isolate_errors(state: FamilySyncState, feed: FeedState, step: Flow[None]) ->
         raise
     except BankSyncError as error:
         # A replica may not have a new job yet. The feed itself was listed, so a 404 means that it is deleted.
-        may_appear = feed.phase is Phase.RUNNING and feed.not_found.covers(error, state.clock())
+        polls = feed.phase is Phase.RUNNING
+        may_appear = polls and (may_pass(error) or feed.not_found.covers(error, state.clock()))
         if state.closing is not None or not (error.transient or may_appear):
             feed.permanent = error.permanent
             record_result(state, feed, error=str(error))

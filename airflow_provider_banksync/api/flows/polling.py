@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from airflow_provider_banksync.api.flows.core import Clock, Flow, Send, Sleep
 from airflow_provider_banksync.api.retry_policy import NotFoundGrace
-from airflow_provider_banksync.exceptions import BankSyncError
+from airflow_provider_banksync.exceptions import BankSyncError, BankSyncResponseError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -47,6 +47,11 @@ class PollPolicy:
             interval = max(min(interval * 1.5, self.max_interval), self.initial_interval)
 
 
+def may_pass(error: BankSyncError) -> bool:
+    """Tell whether the next poll may succeed. An answer that is wrong, such as another job, ends no wait."""
+    return error.transient or isinstance(error, BankSyncResponseError)
+
+
 def poll_once(condition: Condition[T], max_wait: float | None = None) -> Flow[Row | None]:
     """Return what the condition waits for, or None if it is not there yet.
 
@@ -68,7 +73,7 @@ def poll_once(condition: Condition[T], max_wait: float | None = None) -> Flow[Ro
 def poll_until(
     condition: Condition[T],
     policy: PollPolicy,
-    tolerates: Callable[[BankSyncError], bool] = lambda error: error.transient,
+    tolerates: Callable[[BankSyncError], bool] = may_pass,
 ) -> Flow[Row | None]:
     """Poll until the condition is met, and return what it waits for; None if the deadline passes first.
 

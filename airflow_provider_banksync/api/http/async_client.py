@@ -244,7 +244,9 @@ class AsyncClient:
                 raise RequestDroppedError("the request waited too long.")
             sent = time.monotonic()
             response = await self._send_http(config, call.request, path)
-            value = responses.parse_response(call, response, path=path, secret=config.secret)
+            value = responses.parse_response(
+                call, response, path=path, secret=config.secret, workspace_id=config.workspace_id
+            )
         except BankSyncRateLimitError as error:
             is_refused = True
             await _call_limiter(limiter, limiter.record_429, error.retry_after, call.request.path)

@@ -140,7 +140,9 @@ class Client:
             if is_current is not None and not is_current():
                 raise RequestDroppedError("the request waited too long.")
             response = self._send_http(config, call.request, path)
-            value = responses.parse_response(call, response, path=path, secret=config.secret)
+            value = responses.parse_response(
+                call, response, path=path, secret=config.secret, workspace_id=config.workspace_id
+            )
         except BankSyncRateLimitError as error:
             is_refused = True
             limiter.record_429(error.retry_after, call.request.path)

@@ -131,6 +131,16 @@ def test_replicas_and_gateways_that_do_not_know_a_job_cost_nothing() -> None:
     assert [(result.status, result.error) for result in sync.results()] == [("completed", None)]
 
 
+def test_an_answer_about_another_job_is_polled_again() -> None:
+    sync, clock = family_sync("a")
+    answer(next_step(sync), [], job("j1"))
+    done = job("j1", "completed", completedAt="2026-01-01T00:00:31Z")
+    for reply in (BankSyncResponseError("a row has id 'j2' instead of 'j1'"), done):
+        clock.now += sync.idle_seconds()
+        assert answer(next_step(sync), reply) == ["GET /v1/feeds/a/jobs/j1"]
+    assert [(result.status, result.error) for result in sync.results()] == [("completed", None)]
+
+
 def test_a_404_that_lasts_a_minute_is_the_result_of_its_feed() -> None:
     sync, clock = family_sync("a", "b")
     answer(next_step(sync), [], job("j1"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ import pytest
 from airflow_provider_banksync import exceptions as x
 from airflow_provider_banksync.api.config import ClientConfig
 from airflow_provider_banksync.api.flows import polling, syncs
+from airflow_provider_banksync.api.flows.conditions import JobEnded
 from airflow_provider_banksync.api.http.client import Client
 from tests.support.jobs import job
 from tests.support.scripted_server import FAILED, KEY, ScriptedServer, ok, reply
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.support.client_driver import ClientDriver
+
+
+log = logging.getLogger(__name__)
 
 
 def poll_policy(clock: Callable[[], float], deadline: float) -> polling.PollPolicy:
@@ -148,3 +153,16 @@ def test_a_poll_does_not_wait_for_the_rate_limit_past_the_deadline(
         client.run(syncs.wait_for_job("f", "ours", policy))
     assert time.monotonic() - began < 30
     assert caught.value.job["status"] == "queued"
+
+
+def test_a_wait_outlives_an_answer_about_another_job(
+    driver: ClientDriver, server: ScriptedServer, config: ClientConfig
+) -> None:
+    """A cache that mixes answers up must not end the wait, and must not end it with the other job."""
+    another, done = job(0, status="failed") | {"id": "theirs"}, job(0, status="completed")
+    for flow in (
+        syncs.wait_for_job("f", "ours", poll_policy(lambda: 0.0, 1e9)),
+        polling.poll_until(JobEnded("f", "ours", log=log), poll_policy(lambda: 0.0, 1e9)),
+    ):
+        server.script = [ok(another), ok({"feedId": "f"}), ok(done)]
+        assert driver.run(config, flow) == done
