@@ -120,7 +120,9 @@ def get_balance(bank_id: str, account_id: str, *, workspace_id: str | None = Non
     """Return the account's balance, which BankSync requests from the bank now."""
     path = f"{_account_path(bank_id, account_id)}/balances"
     return Call(
-        _get("getBalance", path, workspace_id), parsing.parse_object, owner=_account_owner(bank_id, account_id)
+        _get("getBalance", path, workspace_id),
+        parsing.parse_object,
+        owner=_account_owner(bank_id, account_id),
     )
 
 
@@ -128,7 +130,9 @@ def list_holdings(bank_id: str, account_id: str, *, workspace_id: str | None = N
     """Return the positions of an investment account."""
     path = f"{_account_path(bank_id, account_id)}/holdings"
     return Call(
-        _get("listHoldings", path, workspace_id), parsing.parse_whole_list, owner=_account_owner(bank_id, account_id)
+        _get("listHoldings", path, workspace_id),
+        parsing.parse_whole_list,
+        owner=_account_owner(bank_id, account_id),
     )
 
 

@@ -77,11 +77,13 @@ class Page:
     :param cursor: where the next page starts, or after the last page the next incremental read. None if the API sent
         no cursor.
     :param has_more: None if the API did not say. Then more rows may follow the cursor.
+    :param count: number of rows, as the API says; None if it does not.
     """
 
     rows: list[Row]
     cursor: str | None
     has_more: bool | None
+    count: int | None = None
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ class RawPage:
     """One page of transactions whose rows are not decoded.
 
     :param raw: a JSON object for each row: UTF-8, no line breaks, every digit as sent.
-    :param cursor, has_more: as in `Page`.
+    :param cursor, has_more, count: as in `Page`.
     :param ids: the id of each row, or None.
     :param days: the ``date`` of each row as it was sent, or None.
     """
@@ -99,6 +101,7 @@ class RawPage:
     has_more: bool | None
     ids: Sequence[str | None]
     days: Sequence[str | None]
+    count: int | None = None
 
 
 @dataclass(frozen=True)

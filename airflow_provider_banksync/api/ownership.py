@@ -13,14 +13,14 @@ from airflow_provider_banksync.exceptions import BankSyncResponseError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from airflow_provider_banksync.api.messages import Call, Row
+    from airflow_provider_banksync.api.messages import Call, Row, T
 
 #: Their answers name other workspaces than the one that is addressed.
 _ACROSS_WORKSPACES = ("whoami", "listWorkspaces")
 
 
-def check_owner(call: Call[object], result: object, workspace_id: str | None) -> None:
-    """Check that the objects of an answer belong to what the call asked for.
+def check_owner(call: Call[T], result: T, workspace_id: str | None) -> T:
+    """Check that the objects of an answer belong to what the call asked for, and return the answer.
 
     :param workspace_id: the workspace of the client; None: the key's own, which is not known here.
     :raises BankSyncResponseError: an object names another owner.
@@ -33,6 +33,7 @@ def check_owner(call: Call[object], result: object, workspace_id: str | None) ->
     rows = result.rows if isinstance(result, Page) else result if isinstance(result, list) else [result]
     if owner:
         check_row_owner((row for row in rows if isinstance(row, dict)), owner)
+    return result
 
 
 def check_row_owner(rows: Iterable[Row], expected_owner: Mapping[str, str]) -> None:

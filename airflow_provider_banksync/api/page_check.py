@@ -52,6 +52,43 @@ def without_rows_of(before: list[Row], rows: list[Row]) -> list[Row]:
     return [row for row in rows if id_of(row) is None or known.get(id_of(row)) != row]
 
 
+class CountCheck:
+    """Compares the rows of the pages of a read with ``meta.count``.
+
+    The count is that of a page, or in each page that of all pages together.
+    """
+
+    def __init__(self) -> None:
+        self._rows = 0
+        self._counts: set[int] = set()
+        self._first_short: tuple[int, int] | None = None
+
+    def add(self, rows: int, expected: int | None) -> None:
+        """Add a page.
+
+        :param rows: number of its rows.
+        :param expected: ``meta.count``, if the page has it.
+        """
+        self._rows += rows
+        if expected is None:
+            return
+        self._counts.add(expected)
+        if rows < expected and self._first_short is None:
+            self._first_short = rows, expected
+
+    def finish(self) -> None:
+        """Check the read at its end.
+
+        :raises BankSyncResponseError: a page has fewer rows than it says.
+        """
+        if self._first_short is not None and self._counts != {self._rows}:
+            rows, expected = self._first_short
+            raise BankSyncResponseError(
+                f"a page is not complete: it has {rows} transactions, but its count is {expected}.",
+                hint="The rows so far are not complete. If it happens again, report it to BankSync.",
+            )
+
+
 class Progress:
     """Ends a read whose pages bring nothing new."""
 

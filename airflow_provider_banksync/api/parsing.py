@@ -8,6 +8,14 @@ from airflow_provider_banksync.exceptions import BankSyncResponseError
 
 #: Where an answer may say how many rows there are.
 _TOTALS = ("count", "total", "totalCount")
+_MAX_DIGITS = 18
+
+
+def whole_number(value: object) -> int | None:
+    """Return a number of rows, which may be sent as text; None if the value is none."""
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        value = int(value[:_MAX_DIGITS])
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def parse_nothing(_: Row) -> None:
@@ -45,14 +53,25 @@ def parse_whole_list(envelope: Row) -> list[Row]:
     """Return the list of objects in ``data``, which must be complete: the API documents no pages for it."""
     rows = parse_rows(envelope)
     meta = envelope.get("meta")
-    for place in (envelope, meta if isinstance(meta, dict) else {}):
-        if place.get("hasMore") not in (None, False):
-            raise _partial(f"it has {len(rows)} rows and says that there are more")
+    places = (envelope, meta if isinstance(meta, dict) else {})
+    if _has_more(places):
+        raise _partial(f"it has {len(rows)} rows and says that there are more")
+    for place in places:
         for name in _TOTALS:
-            total = place.get(name)
-            if isinstance(total, int) and not isinstance(total, bool) and total != len(rows):
+            total = whole_number(place.get(name))
+            if total is not None and total != len(rows):
                 raise _partial(f"it has {len(rows)} rows, but its {name} is {total}")
     return rows
+
+
+def _has_more(places: tuple[Row, Row]) -> bool:
+    """Tell whether a list says that it continues: by ``hasMore``, or without that by a cursor or a link."""
+    flags = [place["hasMore"] for place in places if place.get("hasMore") is not None]
+    if flags:
+        return any(flag is not False for flag in flags)
+    links = places[0].get("links")
+    next_page = links.get("next") if isinstance(links, dict) else None
+    return bool(next_page) or any(place.get("cursor") or place.get("nextCursor") for place in places)
 
 
 def _partial(problem: str) -> BankSyncResponseError:
@@ -93,7 +112,9 @@ def parse_page(envelope: Row) -> Page:
         raise BankSyncResponseError(
             "the answer has neither hasMore nor a cursor, so it is unclear whether more pages follow."
         )
-    return Page(rows, cursor if isinstance(cursor, str) and cursor else None, more)
+    return Page(
+        rows, cursor if isinstance(cursor, str) and cursor else None, more, whole_number(meta.get("count"))
+    )
 
 
 def parse_family_rows(envelope: Row) -> list[Row]:

@@ -37,6 +37,7 @@ def keep_raw(call: Call[Page], owner: Row) -> Call[RawPage]:
             page.has_more,
             ids=list(map(id_of, page.rows)),
             days=list(map(day_of, page.rows)),
+            count=page.count,
         )
 
     parse_bytes = functools.partial(_split_rows, owner=tuple(owner.items()))
@@ -61,6 +62,7 @@ def _split_rows(body: bytes, *, owner: tuple[tuple[str, str], ...]) -> RawPage |
         envelope.meta.hasMore,
         ids=[row.id or None for row in rows],
         days=[row.date for row in rows],
+        count=parsing.whole_number(envelope.meta.count),
     )
 
 
@@ -77,9 +79,10 @@ def _check_utf8(body: bytes) -> None:
 
 @functools.cache
 def _envelope_decoder() -> msgspec.json.Decoder[Any]:
-    meta = msgspec.defstruct("Meta", [("cursor", str | None, None), ("hasMore", bool | None, None)])
-    fields = [("success", bool), ("data", list[msgspec.Raw]), ("meta", meta)]
-    return msgspec.json.Decoder(msgspec.defstruct("Envelope", fields))
+    fields = [("cursor", str | None, None), ("hasMore", bool | None, None), ("count", Any, None)]
+    meta = msgspec.defstruct("Meta", fields)
+    members = [("success", bool), ("data", list[msgspec.Raw]), ("meta", meta)]
+    return msgspec.json.Decoder(msgspec.defstruct("Envelope", members))
 
 
 @functools.lru_cache(maxsize=64)

@@ -99,9 +99,7 @@ def parse_response(
         envelope = _envelope(response)
         if response.status // 100 != 2 or envelope is None or envelope.get("success") is not True:
             raise _error_for(call.request, response, envelope, secret)
-        parsed = call.parse(envelope)
-        check_owner(call, parsed, workspace_id)
-        return parsed
+        return check_owner(call, call.parse(envelope), workspace_id)
     except exceptions.BankSyncError as error:
         error.method, error.path, error.status = call.request.method, path, response.status
         # A 2xx may have taken effect, whatever is wrong with its body.

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_provider_banksync.api import endpoints, raw_pages
-from airflow_provider_banksync.api.page_check import PageCheck, day_of, id_of
+from airflow_provider_banksync.api.page_check import CountCheck, PageCheck, day_of, id_of
 from airflow_provider_banksync.exceptions import (
     BankSyncError,
     BankSyncNotFoundError,
@@ -189,9 +189,10 @@ class AccountReader:
             if self._resource not in PRODUCTS or not is_not_supported(error):
                 raise
             return [], {"not_supported": 1}
-        if self._resource != "trades":
+        if self._resource not in ("holdings", "trades"):
             return rows, {}
-        with closing(PageCheck[dict[str, Any]](self._days)) as check:
+        days = self._days if self._resource == "trades" else (None, None)
+        with closing(PageCheck[dict[str, Any]](days)) as check:
             check.add(rows, list(map(id_of, rows)), list(map(day_of, rows)))
             return check.finish(), _counts(check)
 
@@ -250,6 +251,7 @@ class AccountReader:
             },
         )
         seen: set[int] = set()
+        counts = CountCheck()
         rows = 0
         fetching: asyncio.Task[Reply[RawPage]] = asyncio.ensure_future(self._client.send(call))
         try:
@@ -267,7 +269,9 @@ class AccountReader:
                 # Work without I/O runs here. In another thread it would wait for the interpreter lock.
                 if sink.add(RowBatch(checked)):
                     await asyncio.to_thread(sink.flush)
+                counts.add(len(page.raw), page.count)
                 if following is None:
+                    counts.finish()
                     return self._next_cursor(page.cursor, start, rows)
         except BankSyncValidationError as error:
             if start:

@@ -6,7 +6,14 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from airflow_provider_banksync.api import endpoints
-from airflow_provider_banksync.api.page_check import Progress, day_of, id_of, is_outside, without_rows_of
+from airflow_provider_banksync.api.page_check import (
+    CountCheck,
+    Progress,
+    day_of,
+    id_of,
+    is_outside,
+    without_rows_of,
+)
 from airflow_provider_banksync.api.validation import validate_days
 from airflow_provider_banksync.exceptions import BankSyncConfigError
 from airflow_provider_banksync.hooks.workspaces import HookMethods
@@ -84,8 +91,10 @@ class BankMethods(HookMethods):
         return self._send(endpoints.get_balance(bank_id, account_id, workspace_id=workspace_id))
 
     def list_holdings(self, bank_id: str, account_id: str, *, workspace_id: str | None = None) -> list[Row]:
-        """Return the positions of an investment account."""
-        return self._send(endpoints.list_holdings(bank_id, account_id, workspace_id=workspace_id))
+        """Return the positions of an investment account, each ``id`` once."""
+        return _last_versions(
+            self._send(endpoints.list_holdings(bank_id, account_id, workspace_id=workspace_id))
+        )
 
     def get_loan(self, bank_id: str, account_id: str, *, workspace_id: str | None = None) -> Row:
         """Return the account's loan.
@@ -103,10 +112,15 @@ class BankMethods(HookMethods):
         *,
         workspace_id: str | None = None,
     ) -> list[Row]:
-        """Return the trades of an investment account, both days inclusive. Without dates: of the last 90 days."""
-        return self._send(
+        """Return the trades of an investment account, both days inclusive. Without dates: of the last 90 days.
+
+        Each ``id`` comes once, in its last version. Rows outside of the days are left out.
+        """
+        rows = self._send(
             endpoints.list_trades(bank_id, account_id, from_date, to_date, workspace_id=workspace_id)
         )
+        days = validate_days(from_date, to_date)
+        return [row for row in _last_versions(rows) if not is_outside(day_of(row), days)]
 
     def iter_transactions(
         self,
@@ -137,6 +151,7 @@ class BankMethods(HookMethods):
         seen: set[int] = set()
         days = validate_days(from_date, to_date)
         before: list[Row] = []
+        counts = CountCheck()
         with closing(Progress()) as progress:
             while call is not None:
                 page = self._send(call)
@@ -148,10 +163,12 @@ class BankMethods(HookMethods):
                     has_others=any(id_of(row) is None for row in rows),
                     has_more=page.has_more,
                 )
+                counts.add(len(page.rows), page.count)
                 yield [row for row in rows if not is_outside(day_of(row), days)], page.cursor
                 # If the API does not say whether more follows, a page without a new row is the last.
                 is_last = page.has_more is None and not is_new
                 call = None if is_last else endpoints.next_page(page, call, seen)
+        counts.finish()
 
     def list_transactions(
         self,
@@ -167,6 +184,10 @@ class BankMethods(HookMethods):
         pages = self.iter_transactions(
             bank_id, account_id, from_date, to_date, cursor, workspace_id=workspace_id
         )
-        found = [row for rows, _ in pages for row in rows]
-        last = {one: place for place, row in enumerate(found) if (one := id_of(row)) is not None}
-        return [row for place, row in enumerate(found) if last.get(id_of(row) or "", place) == place]
+        return _last_versions([row for rows, _ in pages for row in rows])
+
+
+def _last_versions(rows: list[Row]) -> list[Row]:
+    """Return the last row of each id, and all rows without an id."""
+    last = {one: place for place, row in enumerate(rows) if (one := id_of(row)) is not None}
+    return [row for place, row in enumerate(rows) if last.get(id_of(row) or "", place) == place]

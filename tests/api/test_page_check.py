@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_banksync.api import page_check, seen_ids
-from airflow_provider_banksync.api.page_check import PageCheck
+from airflow_provider_banksync.api.page_check import CountCheck, PageCheck
 from airflow_provider_banksync.api.seen_ids import SeenIds
 from airflow_provider_banksync.exceptions import BankSyncResponseError
 
@@ -132,3 +132,29 @@ def test_many_ids_take_little_memory_and_each_repeat_is_found(monkeypatch: pytes
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 40_000 * 16
+
+
+@pytest.mark.parametrize(
+    "pages",
+    [
+        [(2, 2), (1, 1)],
+        [(2, None), (0, None)],
+        [(2, 3), (1, 3)],
+        [(3, 2)],
+        [],
+    ],
+)
+def test_pages_with_as_many_rows_as_they_say(pages: list[tuple[int, int | None]]) -> None:
+    check = CountCheck()
+    for rows, expected in pages:
+        check.add(rows, expected)
+    check.finish()
+
+
+@pytest.mark.parametrize("pages", [[(1, 2)], [(1, 2), (2, 2)], [(2, 2), (0, 1)], [(2, 5), (1, 5)], [(0, 7)]])
+def test_a_page_with_fewer_rows_than_it_says_is_refused(pages: list[tuple[int, int | None]]) -> None:
+    check = CountCheck()
+    for rows, expected in pages:
+        check.add(rows, expected)
+    with pytest.raises(BankSyncResponseError, match=r"a page is not complete: it has .* but its count is"):
+        check.finish()

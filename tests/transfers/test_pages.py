@@ -62,6 +62,51 @@ def test_overlapping_pages(
     assert truth(**MONTH) == {**truth(**MONTH), **expected}, "the hook alike"
 
 
+def test_a_page_that_lacks_rows(banksync_sandbox: BankSyncSandbox, task: Task, tmp_path: Path) -> None:
+    """A page says how many rows it has. An account whose pages lack some is not exported."""
+    key, rows = max(without_empty(truth(**MONTH)).items(), key=lambda each: len(each[1]))
+    bank = next(bank for workspace, bank, account in family() if (workspace, account["id"]) == key)
+    banksync_sandbox.faults.add(Fault.shortened(3), path=f"/v1/banks/*/accounts/{key[1]}/transactions")
+    with pytest.raises(
+        AirflowException, match="a page is not complete: it has 3 transactions, but its count"
+    ):
+        task.run(**MONTH)
+    assert key not in exported(tmp_path)
+    with pytest.raises(BankSyncResponseError, match="a page is not complete"):
+        BankSyncHook(workspace_id=key[0]).list_transactions(bank["id"], key[1], *MONTH.values())
+    banksync_sandbox.faults.clear()
+    assert task.run(**MONTH)["unavailable_count"] == 0
+    assert exported(tmp_path)[key] == rows
+
+
+@pytest.mark.parametrize("resource", ["holdings", "trades"])
+def test_a_row_that_comes_twice_in_a_list(
+    banksync_sandbox: BankSyncSandbox, task: Task, tmp_path: Path, resource: str
+) -> None:
+    days = {} if resource == "holdings" else {"from_date": "2025-03-01", "to_date": "2026-03-01"}
+    before = task.run(resource=resource, **days)
+    accounts = {file["account_id"] for file in manifest_of(before)["files"]}
+    assert accounts
+    fault = Fault.added(2, id="again")
+    banksync_sandbox.faults.add(fault, path=f"/v1/banks/*/accounts/*/{resource}")
+    after = Task(tmp_path / "again").run(resource=resource, **days)
+    assert (after["rows"], after["duplicates"]) == (before["rows"] + len(accounts), len(accounts))
+    workspace, bank, account = next(each for each in family() if each[2]["id"] in accounts)
+    hook = BankSyncHook(workspace_id=workspace)
+    read = hook.list_holdings if resource == "holdings" else hook.list_trades
+    rows = read(bank["id"], account["id"], **days)  # type: ignore[operator]
+    assert sum(row["id"] == "again" for row in rows) == 1
+
+
+def test_trades_outside_of_the_days(banksync_sandbox: BankSyncSandbox) -> None:
+    workspace, bank, account = next(each for each in family() if each[2]["accountType"] == "investment")
+    hook, days = BankSyncHook(workspace_id=workspace), ("2025-03-01", "2026-03-01")
+    trades = hook.list_trades(bank["id"], account["id"], *days)
+    assert trades
+    banksync_sandbox.faults.add(Fault.added(2, date="2019-01-01"), path="/v1/banks/*/accounts/*/trades")
+    assert hook.list_trades(bank["id"], account["id"], *days) == trades
+
+
 @pytest.mark.parametrize("file_format", ["jsonl", "csv", "parquet"])
 def test_rows_outside_of_the_window(
     banksync_sandbox: BankSyncSandbox, task: Task, tmp_path: Path, file_format: str, expected: Any

@@ -32,6 +32,10 @@ ROWS = [{"id": "a", "workspaceId": "ws"}, {"id": "b", "workspaceId": "ws"}]
         ({"meta": {"total": 3}}, "2 rows, but its total is 3"),
         ({"meta": {"count": 3, "hasMore": False}}, "2 rows, but its count is 3"),
         ({"totalCount": 50}, "2 rows, but its totalCount is 50"),
+        ({"meta": {"total": "3"}}, "2 rows, but its total is 3"),
+        ({"meta": {"cursor": "c"}}, "says that there are more"),
+        ({"meta": {"nextCursor": "c", "hasMore": None}}, "says that there are more"),
+        ({"links": {"next": "/v1/banks?cursor=c"}}, "says that there are more"),
     ],
 )
 def test_a_list_that_is_not_whole_is_refused(name: str, more: dict[str, Any], words: str) -> None:
@@ -41,7 +45,15 @@ def test_a_list_that_is_not_whole_is_refused(name: str, more: dict[str, Any], wo
 
 @pytest.mark.parametrize("name", LISTS)
 @pytest.mark.parametrize(
-    "more", [{}, {"meta": None}, {"meta": {"count": 2, "hasMore": False}}, {"meta": {"hasMore": None}}]
+    "more",
+    [
+        {},
+        {"meta": None},
+        {"meta": {"count": 2, "hasMore": False}},
+        {"meta": {"hasMore": None}},
+        {"meta": {"count": "2", "cursor": None}, "links": {"self": "/v1/banks"}},
+        {"meta": {"cursor": "c", "hasMore": False}, "links": {"next": ""}},
+    ],
 )
 def test_a_whole_list_is_accepted(name: str, more: dict[str, Any]) -> None:
     assert LISTS[name].parse({"success": True, "data": ROWS, **more}) == ROWS
