@@ -75,6 +75,13 @@ def quick_searches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def short_404s(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A 404 that lasts for a moment is final, and not one that lasts for a minute."""
+    monkeypatch.setattr("airflow_provider_banksync.api.retry_policy.NOT_FOUND_GRACE", 0.2)
+    monkeypatch.setattr("airflow_provider_banksync.api.flows.syncs.KILL_NOT_FOUND_GRACE", 0.2)
+
+
+@pytest.fixture
 def logged(caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
     """Return a function that returns what was logged since its last call.
 

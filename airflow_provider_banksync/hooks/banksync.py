@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 
-from airflow_provider_banksync.api import endpoints
 from airflow_provider_banksync.api.config import ClientConfig
 from airflow_provider_banksync.api.validation import validate_workspace_id
 from airflow_provider_banksync.compat import amask_secret, mask_secret
@@ -173,12 +172,13 @@ class BankSyncHook(WorkspaceMethods, BankMethods, FeedMethods, BaseHook):
     def cancel_job_quickly(self, feed_id: str, job_id: str) -> Row:
         """Cancel a job and return its last state: one try of at most `KILL_TIMEOUT`, for a task that is being killed.
 
-        It does not wait for the rate limit.
+        It does not wait for the rate limit. Only a 404 is followed by more tries, for a few seconds.
         """
+        from airflow_provider_banksync.api.flows import syncs
         from airflow_provider_banksync.api.http.client import Client
 
         with Client(self.get_conn().config.for_cancel(KILL_TIMEOUT, max_retries=0)) as client:
-            return client.send(endpoints.cancel_job(feed_id, job_id)).value
+            return client.run(syncs.cancel_new_job(feed_id, job_id, syncs.KILL_NOT_FOUND_GRACE))
 
     def close(self) -> None:
         """Close the open connections. You can still use the hook."""

@@ -31,7 +31,7 @@ class BankSyncCancelJobOperator(BankSyncTaskMixin, BaseOperator):
     """Cancel a job and wait until it has ended. Its feed is then free for the next sync.
 
     Returns the job (a dict) as it ended. A job that was cancelled before is a success in every case, so the task can be
-    retried.
+    retried. If BankSync does not find the job, the task fails after a minute, because the job may be new.
 
     :param feed_id: feed of the job (templated).
     :param job_id: job to cancel (templated).
@@ -66,14 +66,12 @@ class BankSyncCancelJobOperator(BankSyncTaskMixin, BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Cancel the job and return it as it ended."""
+        from airflow_provider_banksync.api.flows import syncs
         from airflow_provider_banksync.api.jobs import JobStatus, describe, is_ended
 
         with fail_on_permanent_errors(BankSyncConflictError):
             feed_id, job_id = require_id("feed_id", self.feed_id), require_id("job_id", self.job_id)
-            try:
-                job = self.hook.cancel_job(feed_id, job_id)
-            except BankSyncConflictError:
-                job = self.hook.get_job(feed_id, job_id)
+            job = self.hook.get_conn().run(syncs.end_job(feed_id, job_id))
             if not is_ended(job):
                 job = self.hook.wait_for_job(
                     feed_id,

@@ -33,7 +33,7 @@ from airflow_provider_banksync.tasks.base import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from datetime import date
 
     from airflow.providers.common.compat.sdk import Context
@@ -179,7 +179,7 @@ class BankSyncTriggerSyncOperator(BankSyncFeedOperator):
             return
         feed_id, existing = self._waits_for
         if not self._log_left_running(feed_id, existing) and self.cancel_on_kill:
-            self._cancel(feed_id, existing.job["id"], "the task was killed", self.hook.cancel_job_quickly)
+            self._cancel(feed_id, existing.job["id"], "the task was killed", quickly=True)
 
     def _log_left_running(self, feed_id: str, existing: ExistingJob) -> str:
         """Log and return why a job is not cancelled. Empty if it is certainly the job of this task."""
@@ -192,13 +192,17 @@ class BankSyncTriggerSyncOperator(BankSyncFeedOperator):
         return message
 
     def _cancel(
-        self, feed_id: str, job_id: str, reason: str, cancel: Callable[[str, str], dict[str, Any]]
+        self, feed_id: str, job_id: str, reason: str, *, quickly: bool = False
     ) -> dict[str, Any] | None:
         """Cancel a job and return it; None if that failed, which is logged and not raised."""
+        from airflow_provider_banksync.api.flows.syncs import end_job
         from airflow_provider_banksync.api.jobs import ended_by_itself
 
         try:
-            job = cancel(feed_id, job_id)
+            if quickly:
+                job = self.hook.cancel_job_quickly(feed_id, job_id)
+            else:
+                job = self.hook.get_conn().run(end_job(feed_id, job_id))
         except BankSyncError as error:
             self._log_cancellation(feed_id, job_id, str(error))
             return None
@@ -280,7 +284,7 @@ class BankSyncTriggerSyncOperator(BankSyncFeedOperator):
         feed_id = durable.request.feed_id
         if running["id"] == durable.excluded_job_id:
             if self.cancel_on_kill and not durable.excluded_was_cancelled:
-                job = self._cancel(feed_id, running["id"], "the task was cleared", self.hook.cancel_job)
+                job = self._cancel(feed_id, running["id"], "the task was cleared")
                 running = job or running
         elif self._should_attach(running, conflict):
             self.log.info("Attached to running job %s of %s.", running["id"], self._describe_feed(running))
@@ -333,15 +337,13 @@ class BankSyncTriggerSyncOperator(BankSyncFeedOperator):
         self, durable: DurableSync, existing: ExistingJob, timeout: BaseException
     ) -> dict[str, Any]:
         """Cancel the job if it is ours. Return it if it has ended since the last poll, otherwise raise the timeout."""
-        from airflow_provider_banksync.api.flows import syncs
         from airflow_provider_banksync.api.jobs import ended_by_itself
 
         feed_id, job_id = durable.request.feed_id, existing.job["id"]
-        end = lambda *ids: self.hook.get_conn().run(syncs.end_job(*ids))  # noqa: E731
         if message := self._log_left_running(feed_id, existing):
             if isinstance(timeout, BankSyncJobTimeoutError):
                 timeout.hint = message
-        elif self.cancel_on_timeout and (job := self._cancel(feed_id, job_id, "the task timed out", end)):
+        elif self.cancel_on_timeout and (job := self._cancel(feed_id, job_id, "the task timed out")):
             if ended_by_itself(job):
                 return job
             durable.record_cancellation(job_id)

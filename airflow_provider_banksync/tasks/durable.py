@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_banksync.api.flows import syncs
 from airflow_provider_banksync.api.flows.writes import ids_of
 from airflow_provider_banksync.api.jobs import (
     Ownership,
@@ -174,7 +175,8 @@ class DurableSync:
                 return None
             job_id, ownership = self.excluded_job_id, Ownership.PROVED
         try:
-            return ExistingJob(self._hook.get_job(self.request.feed_id, str(job_id)), ownership)
+            get_job = syncs.get_known_job(self.request.feed_id, str(job_id))
+            return ExistingJob(self._hook.get_conn().run(get_job), ownership)
         except BankSyncNotFoundError:
             self._log.warning("Job %s of an earlier try of this task does not exist any more.", job_id)
             return None

@@ -89,6 +89,14 @@ def test_the_task_waits_until_the_job_has_ended(banksync_sandbox: BankSyncSandbo
         run_task(cancel(**where, timeout=0))
 
 
+@pytest.mark.usefixtures("short_404s")
+def test_a_job_that_a_replica_does_not_have_yet(banksync_sandbox: BankSyncSandbox) -> None:
+    where = start_job(banksync_sandbox)
+    banksync_sandbox.faults.add(Fault.status(404), method="DELETE", path="/v1/feeds/*/jobs/*", nth=1)
+    assert run_task(cancel(**where)).result["status"] == "cancelled"
+
+
+@pytest.mark.usefixtures("short_404s")
 def test_a_missing_job(banksync_sandbox: BankSyncSandbox) -> None:
     where = {**start_job(banksync_sandbox), "job_id": "no-such-job"}
     with pytest.raises(AirflowFailException, match="BankSyncNotFoundError"):

@@ -126,3 +126,38 @@ def test_a_job_that_completes_before_it_can_be_cancelled_is_a_success(
         run = run_task(started)
     assert run.result["status"] == "completed"
     assert [job["status"] for job in jobs_of(banksync_sandbox, feed["id"])] == ["completed"]
+
+
+@BOTH
+@pytest.mark.usefixtures("short_404s")
+def test_a_timeout_cancels_a_job_that_a_replica_does_not_have_yet(
+    banksync_sandbox: BankSyncSandbox, deferrable: bool
+) -> None:
+    feed = family_feed(banksync_sandbox)
+    missing = banksync_sandbox.faults.add(
+        Fault.status(404), method="DELETE", path="/v1/feeds/*/jobs/*", nth=1
+    )
+    with pytest.raises(x.BankSyncJobTimeoutError):
+        run_task(task(feed, timeout=0.1, deferrable=deferrable))
+    assert missing.hits
+    assert [job["status"] for job in jobs_of(banksync_sandbox, feed["id"])] == ["cancelled"]
+
+
+@pytest.mark.usefixtures("short_404s")
+def test_a_killed_task_cancels_a_job_that_a_replica_does_not_have_yet(
+    banksync_sandbox: BankSyncSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def kill(*_: Any, **__: Any) -> None:
+        killed.on_kill()
+        raise Killed
+
+    feed = family_feed(banksync_sandbox)
+    killed = task(feed)
+    banksync_sandbox.faults.add(Fault.status(404), method="DELETE", path="/v1/feeds/*/jobs/*", nth=1)
+    monkeypatch.setattr(killed.hook, "wait_for_job", kill)
+    with pytest.raises(Killed):
+        run_task(killed)
+    assert [job["status"] for job in jobs_of(banksync_sandbox, feed["id"])] == ["cancelled"]

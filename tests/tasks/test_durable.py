@@ -231,6 +231,22 @@ def test_a_task_with_other_arguments_does_not_resume_the_job(
         run_task(task(feed, if_running="skip", **arguments), a_try(2, store))
 
 
+@BOTH
+@pytest.mark.usefixtures("short_404s")
+def test_a_retry_resumes_a_job_that_a_replica_does_not_have_yet(
+    banksync_sandbox: BankSyncSandbox, deferrable: bool
+) -> None:
+    """The job has ended meanwhile, so nothing else would prevent a second one."""
+    feed, store = family_feed(banksync_sandbox), Store()
+    keep = {"cancel_on_kill": False, "deferrable": deferrable}
+    kill_during_wait(task(feed, **keep), a_try(1, store))
+    banksync_sandbox.clock.advance(601)
+    banksync_sandbox.faults.add(Fault.status(404), method="GET", path="/v1/feeds/*/jobs/*", nth=1)
+    run = run_task(task(feed, timeout=1, **keep), a_try(2, store))
+    assert [job["id"] for job in jobs_of(banksync_sandbox, feed["id"])] == [run.result["id"]]
+
+
+@pytest.mark.usefixtures("short_404s")
 def test_a_retry_replaces_a_missing_job(banksync_sandbox: BankSyncSandbox) -> None:
     feed, store = family_feed(banksync_sandbox), Store()
     run = run_task(task(feed, wait_for_completion=False), a_try(1, store))
@@ -401,7 +417,7 @@ def test_a_cleared_task_that_is_killed_before_it_cancels(
 
     second = task(feed)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(second.hook, "cancel_job", die)
+        patch.setattr("airflow_provider_banksync.api.flows.syncs.end_job", die)
         with pytest.raises(Killed):
             run_task(second, a_try(2, store, max_tries=3))
     third = a_try(3, store, max_tries=3 if cleared == "once" else 4)

@@ -93,6 +93,18 @@ def test_without_an_answer_from_airflow_nothing_is_cancelled(
     assert "the state of the task is unknown" in logged()
 
 
+@pytest.mark.usefixtures("short_404s")
+def test_a_job_that_a_replica_does_not_have_yet_is_cancelled(
+    trigger: tuple[Trigger, Callable[[], str]],
+    monkeypatch: pytest.MonkeyPatch,
+    banksync_sandbox: BankSyncSandbox,
+) -> None:
+    state_is(monkeypatch, "failed")
+    banksync_sandbox.faults.add(Fault.status(404), method="DELETE", path="/v1/feeds/*/jobs/*", nth=1)
+    asyncio.run(trigger[0].on_kill())
+    assert trigger[1]() == "cancelled"
+
+
 def test_airflow_repeats_its_cancellation(
     trigger: tuple[Trigger, Callable[[], str]],
     monkeypatch: pytest.MonkeyPatch,

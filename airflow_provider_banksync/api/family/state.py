@@ -196,7 +196,7 @@ class FamilySyncState:
     :param own_jobs: the job of each feed that is recorded as started by this family sync, by an earlier process.
     :param note_start: called before the first starts, with the feed's id and the ids of its jobs.
     :param waiting: feeds whose sync is to be started, the next one last.
-    :param active: ids of the feeds that have a job of this family sync, or may have one.
+    :param active: keys of the feeds that have a job of this family sync, or may have one.
     :param tried: number of feeds whose start was tried in this process.
     :param closing: feeds to close after the timeout or `FamilySync.cancel`; None before.
     :param remaining: number of feeds without a result.
@@ -208,7 +208,7 @@ class FamilySyncState:
     log: Any
     own_jobs: dict[str, str]
     note_start: Callable[[str, list[str]], None] | None
-    active: set[str] = field(default_factory=set)
+    active: set[tuple[str, str]] = field(default_factory=set)
     tried: int = 0
     closing: list[FeedState] | None = None
     cancelling: bool = False

@@ -133,7 +133,7 @@ def _retry_after_conflict(state: FamilySyncState, feed: FeedState, error: BankSy
         raise BankSyncConflictError(
             f"BankSync refused {jobs.MAX_START_ATTEMPTS} requests, because another job was running. {error}"
         ) from error
-    state.active.discard(feed.feed_id)
+    state.active.discard(feed.key)
     feed.phase = Phase.WAITING
     state.schedule.schedule_retry(feed)
 
@@ -181,7 +181,7 @@ def resume_own_job(state: FamilySyncState, feed: FeedState, rows: list[Row]) -> 
 def handle_conflict(state: FamilySyncState, feed: FeedState, running: Row) -> None:
     """Skip the feed, fail it, attach to the running job, or wait for its end, as ``if_running`` says."""
     settings = state.settings
-    state.active.discard(feed.feed_id)
+    state.active.discard(feed.key)
     feed.job, feed.known_job_ids = running, None
     feed.others.add(running["id"])
     action = jobs.conflict_action(settings.if_running, running, settings.from_date, settings.to_date)
@@ -207,7 +207,7 @@ def track_job(
         record_result(state, feed, job)
         return
     feed.phase, feed.job = Phase.RUNNING, job
-    state.active.add(feed.feed_id)
+    state.active.add(feed.key)
     log = state.log.info if len(state.feeds) <= VERBOSE_UP_TO else state.log.debug
     log(_TRACK_MESSAGES[origin], feed.display_name, job["id"])
     if origin == "started":
@@ -264,10 +264,12 @@ def _close_running(state: FamilySyncState, feed: FeedState) -> Flow[None]:
     if feed.ownership is not Ownership.PROVED:
         error += f". {left_running(feed)}"
     if feed.ownership is Ownership.PROVED and (state.cancelling or state.settings.cancel_on_timeout):
-        job = yield from syncs.end_job(feed.feed_id, job["id"], workspace_id=feed.workspace_id)
+        grace = syncs.KILL_NOT_FOUND_GRACE if state.cancelling else None
+        where = {"workspace_id": feed.workspace_id}
+        job = yield from syncs.end_job(feed.feed_id, job["id"], **where, not_found_grace=grace)
         error += "; cancelled"
     elif not state.cancelling:
-        job = (yield from _fetch_job(feed)).value
+        job = yield from syncs.get_known_job(feed.feed_id, job["id"], workspace_id=feed.workspace_id)
     record_result(state, feed, job, error="" if jobs.ended_by_itself(job) else error)
 
 
@@ -293,7 +295,7 @@ def record_result(
     feed.phase = Phase.DONE
     feed.status = status or str(feed.job.get("status") or "not_started")
     feed.error = error or None
-    state.active.discard(feed.feed_id)
+    state.active.discard(feed.key)
     state.remaining -= 1
     if error and not state.cancelling:
         state.log.warning("%s: %s: %s", feed.display_name, feed.status, error)

@@ -163,7 +163,9 @@ class FamilySync:
         if failed or not in_time:
             names = ", ".join(failed) or "jobs whose ids are unknown"
             sentences.append(f"Not cancelled in time: {names}.")
-        others = [feed for feed in with_job if feed not in own and jobs.is_active(feed.job)]
+        others = [
+            feed for feed in with_job if feed.ownership is not Ownership.PROVED and jobs.is_active(feed.job)
+        ]
         sentences += [steps.left_running(feed) for feed in others[:_MAX_NAMED]]
         if len(others) > _MAX_NAMED:
             sentences.append(f"{len(others) - _MAX_NAMED} more jobs were left running.")
@@ -198,7 +200,7 @@ class FamilySync:
         if not state.waiting or self._is_full() or (alone and any(feed.in_flight for feed in state.feeds)):
             return None
         feed = state.waiting.pop()
-        state.active.add(feed.feed_id)
+        state.active.add(feed.key)
         state.tried += 1
         return self._step(feed, steps.start_feed(state, feed))
 
@@ -209,7 +211,7 @@ class FamilySync:
             return None
         if feed.phase is not Phase.WAITING:
             return self._step(feed, steps.poll_job(state, feed))
-        state.active.discard(feed.feed_id)  # the delay before another start is over
+        state.active.discard(feed.key)  # the delay before another start is over
         state.waiting.append(feed)
         return self.next_step()
 

@@ -6,9 +6,10 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from airflow_provider_banksync.api import retry_policy
 from airflow_provider_banksync.api.flows.core import Clock, Flow, Send, Sleep
 from airflow_provider_banksync.api.retry_policy import NotFoundGrace
-from airflow_provider_banksync.exceptions import BankSyncError, BankSyncResponseError
+from airflow_provider_banksync.exceptions import BankSyncError, BankSyncNotFoundError, BankSyncResponseError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -20,6 +21,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 #: A poll may take this many seconds past the deadline, because the last poll starts at the deadline.
 FINAL_POLL_GRACE = 30.0
+#: Maximum seconds between two attempts of `outlast_not_found`. The first interval is one second, and they double.
+_MAX_NOT_FOUND_INTERVAL = 8.0
 
 
 @dataclass(frozen=True)
@@ -104,3 +107,24 @@ def poll_until(
         has_failed_late = left <= 0
         yield Sleep(min(interval, max(0.0, policy.deadline - policy.clock())))
     raise AssertionError("unreachable: the intervals never end")
+
+
+def outlast_not_found(attempt: Callable[[], Flow[T]], grace: float | None = None) -> Flow[T]:
+    """Run a flow again after each 404, because a replica of BankSync may not have the object yet.
+
+    :param attempt: returns the flow.
+    :param grace: seconds to wait in total; None for `NOT_FOUND_GRACE`.
+    :raises BankSyncNotFoundError: the last attempt got a 404, too.
+    """
+    left = retry_policy.NOT_FOUND_GRACE if grace is None else grace
+    interval = 1.0
+    while True:
+        try:
+            return (yield from attempt())
+        except BankSyncNotFoundError as error:
+            if left <= 0:
+                raise
+            log.info("%s The object may be new. Trying again.", error)
+        yield Sleep(min(interval, left))
+        left -= interval
+        interval = min(interval * 2, _MAX_NOT_FOUND_INTERVAL)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from airflow_provider_banksync.api import endpoints, jobs
 from airflow_provider_banksync.api.flows.conditions import JobEnded
 from airflow_provider_banksync.api.flows.core import Flow, Send
-from airflow_provider_banksync.api.flows.polling import PollPolicy, poll_until
+from airflow_provider_banksync.api.flows.polling import PollPolicy, outlast_not_found, poll_until
 from airflow_provider_banksync.api.flows.writes import (
     create_once,
     delete_until_known,
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from airflow_provider_banksync.api.messages import Reply, Row
 
 log = logging.getLogger(__name__)
+#: The same as `NOT_FOUND_GRACE` for a task that is being killed, which has less time.
+KILL_NOT_FOUND_GRACE = 8.0
 
 
 def trigger_sync(
@@ -109,14 +111,42 @@ def cancel_job(feed_id: str, job_id: str, *, workspace_id: str | None = None) ->
     return reply.value
 
 
-def end_job(feed_id: str, job_id: str, *, workspace_id: str | None = None) -> Flow[Row]:
-    """Cancel a job. If it has ended before that, poll it once more. Return it as it is then."""
-    try:
-        job = yield from cancel_job(feed_id, job_id, workspace_id=workspace_id)
-    except BankSyncConflictError:
+def end_job(
+    feed_id: str, job_id: str, *, workspace_id: str | None = None, not_found_grace: float | None = None
+) -> Flow[Row]:
+    """Cancel a job. If it has ended before that, poll it once more. Return it as it is then.
+
+    :param not_found_grace: seconds after which a 404 is an error; None for a minute.
+    """
+
+    def end() -> Flow[Row]:
+        try:
+            return (yield from cancel_job(feed_id, job_id, workspace_id=workspace_id))
+        except BankSyncConflictError:
+            reply: Reply[Row] = yield Send(endpoints.get_job(feed_id, job_id, workspace_id=workspace_id))
+            return reply.value
+
+    return (yield from outlast_not_found(end, not_found_grace))
+
+
+def cancel_new_job(feed_id: str, job_id: str, not_found_grace: float) -> Flow[Row]:
+    """Cancel a job with one request, and return it. A 404 must last this many seconds, because the job may be new."""
+
+    def cancel() -> Flow[Row]:
+        reply: Reply[Row] = yield Send(endpoints.cancel_job(feed_id, job_id))
+        return reply.value
+
+    return (yield from outlast_not_found(cancel, not_found_grace))
+
+
+def get_known_job(feed_id: str, job_id: str, *, workspace_id: str | None = None) -> Flow[Row]:
+    """Return a job whose id BankSync gave us. A 404 must last a minute, because the job may be new."""
+
+    def get() -> Flow[Row]:
         reply: Reply[Row] = yield Send(endpoints.get_job(feed_id, job_id, workspace_id=workspace_id))
         return reply.value
-    return job
+
+    return (yield from outlast_not_found(get))
 
 
 def wait_for_job(

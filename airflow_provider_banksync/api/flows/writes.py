@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import logging
 import math
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow_provider_banksync.api import codec, endpoints
 from airflow_provider_banksync.api.flows.core import Flow, Send, Sleep
+from airflow_provider_banksync.api.flows.polling import outlast_not_found
 from airflow_provider_banksync.exceptions import (
     BankSyncConfigError,
     BankSyncConflictError,
@@ -58,7 +60,7 @@ def create_unique_feed(body: Row) -> Flow[tuple[Row, bool]]:
     is_new = _is_new_with_name(name, known.value)
     created, confirmed = yield from create_once(endpoints.create_feed(body), listing, is_new)
     if created.get("name", name) != name:
-        yield from delete_resource(endpoints.delete_feed(created["id"]))
+        yield from _delete_new_feed(created["id"])
         raise BankSyncConfigError(
             f"BankSync stored the name of the feed as {created['name']!r}, not {name!r}.",
             hint="The new feed was deleted again. Pass the name as BankSync stores it.",
@@ -72,7 +74,7 @@ def create_unique_feed(body: Row) -> Flow[tuple[Row, bool]]:
         return oldest, True
     if confirmed:
         log.info("Feed %r exists already (%s). Deleting its copy %s.", name, oldest.get("id"), created["id"])
-        yield from delete_resource(endpoints.delete_feed(created["id"]))
+        yield from _delete_new_feed(created["id"])
     return oldest, False
 
 
@@ -134,6 +136,12 @@ def find_new_row(listing: Call[list[Row]], is_new: Callable[[Row], bool]) -> Flo
 def delete_resource(call: Call[Any]) -> Flow[None]:
     """Delete one resource. If an earlier attempt without an answer has deleted it, that is a success."""
     yield from delete_until_known(call, BankSyncNotFoundError)
+
+
+def _delete_new_feed(feed_id: str) -> Flow[None]:
+    """Delete a feed that was just created. A 404 must last a minute: then somebody else has deleted it."""
+    with suppress(BankSyncNotFoundError):
+        yield from outlast_not_found(lambda: delete_resource(endpoints.delete_feed(feed_id)))
 
 
 def delete_until_known(call: Call[_R], already_done: type[BankSyncError]) -> Flow[Reply[_R] | BankSyncError]:

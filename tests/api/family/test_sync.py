@@ -162,6 +162,29 @@ def test_a_404_that_lasts_a_minute_is_the_result_of_its_feed() -> None:
     ]
 
 
+@pytest.mark.parametrize("cancel", [True, False], ids=["cancelled", "polled"])
+def test_a_job_that_a_replica_does_not_have_at_the_deadline(cancel: bool) -> None:
+    sync, clock = family_sync("a", cancel_on_timeout=cancel)
+    answer(next_step(sync), [], job("j1"))
+    clock.now = NOW + 3600
+    ended = job("j1", "cancelled" if cancel else "completed", completedAt="2026-01-01T00:00:31Z")
+    answer(next_step(sync), BankSyncNotFoundError("404"), BankSyncNotFoundError("404"), ended)
+    assert [result.status for result in sync.results()] == [ended["status"]]
+
+
+def test_max_active_counts_feeds_with_the_same_id_in_two_workspaces() -> None:
+    feeds = [
+        Feed("a", "one", "One", "Feed"),
+        Feed("a", "two", "Two", "Feed"),
+        Feed("b", "two", "Two", "Feed"),
+    ]
+    settings = FamilySettings(NOW + 3600, since=NOW, max_active=2)
+    sync = FamilySync(feeds, settings, clock=Clock(), log=logging.getLogger())
+    answer(next_step(sync), [], job("j1"))
+    answer(next_step(sync), [], job("j2"))
+    assert sync.next_step() is None, "two jobs run"
+
+
 def test_a_run_that_was_ended_before_its_first_job_was_recorded_starts_no_sync_twice() -> None:
     """The list shows the job late, and the job has ended before."""
     old = job("j0", "completed")

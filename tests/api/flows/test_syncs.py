@@ -156,3 +156,38 @@ def test_an_outcome_that_stays_unknown_is_an_error_in_bounded_tries(
         driver.run(config, syncs.trigger_sync("f"))
     assert methods(server).count("POST") == writes.MAX_WRITE_ATTEMPTS
     assert server.script == []
+
+
+MISSING = reply(404, FAILED)
+READ_OR_CANCEL = pytest.mark.parametrize(
+    ("flow", "method"), [(syncs.get_known_job, "GET"), (syncs.end_job, "DELETE")], ids=["read", "cancel"]
+)
+
+
+@READ_OR_CANCEL
+def test_a_job_that_a_replica_does_not_have_yet(
+    driver: ClientDriver, server: ScriptedServer, config: ClientConfig, flow: Any, method: str
+) -> None:
+    server.script = [MISSING, MISSING, ok(job())]
+    assert driver.run(config, flow("f", "ours"))["id"] == "ours"
+    assert methods(server) == [method] * 3
+    assert driver.sleeps == [1, 2]
+
+
+@READ_OR_CANCEL
+def test_a_job_that_is_not_found_for_a_minute(
+    driver: ClientDriver, server: ScriptedServer, config: ClientConfig, flow: Any, method: str
+) -> None:
+    server.script = [MISSING] * 20
+    with pytest.raises(x.BankSyncNotFoundError):
+        driver.run(config, flow("f", "ours"))
+    assert sum(driver.sleeps) == 60
+    assert len(server.seen) <= 12
+
+
+def test_a_job_that_has_ended_and_is_then_not_found(
+    driver: ClientDriver, server: ScriptedServer, config: ClientConfig
+) -> None:
+    server.script = [reply(409, FAILED), MISSING, reply(409, FAILED), ok(job(status="completed"))]
+    assert driver.run(config, syncs.end_job("f", "ours"))["status"] == "completed"
+    assert methods(server) == ["DELETE", "GET"] * 2

@@ -194,3 +194,24 @@ def test_a_cursor_goes_alone(driver: ClientDriver, server: ScriptedServer, confi
         "cursor=c%2F2+%2B" if driver.kind == "requests" else "cursor=c/2+%2B",
     ]
     assert server.seen[1].headers["x-workspace-id"] == "w"
+
+
+def test_a_copy_that_a_replica_does_not_have_yet_is_deleted(
+    driver: ClientDriver, server: ScriptedServer, config: ClientConfig
+) -> None:
+    ours = {"id": "ours", "name": BODY["name"], "createdAt": "2026-01-01T00:00:02Z"}
+    older = {"id": "older", "name": BODY["name"], "createdAt": "2026-01-01T00:00:01Z"}
+    missing = reply(404, FAILED)
+    server.script = [ok([]), ok(ours), ok([older, ours]), missing, ok({})]
+    assert driver.run(config, writes.create_unique_feed(BODY)) == (older, False)
+    assert methods(server) == ["GET", "POST", "GET", "DELETE", "DELETE"]
+
+
+def test_a_copy_that_somebody_else_deleted(
+    driver: ClientDriver, server: ScriptedServer, config: ClientConfig
+) -> None:
+    ours = {"id": "ours", "name": BODY["name"], "createdAt": "2026-01-01T00:00:02Z"}
+    older = {"id": "older", "name": BODY["name"], "createdAt": "2026-01-01T00:00:01Z"}
+    server.script = [ok([]), ok(ours), ok([older, ours]), *[reply(404, FAILED)] * 20]
+    assert driver.run(config, writes.create_unique_feed(BODY)) == (older, False)
+    assert sum(driver.sleeps) == 60
