@@ -202,6 +202,10 @@ class BankSyncJobFailedError(BankSyncJobError):
     """The job failed, or completed with errors and `fail_on_job_errors` is set."""
 
 
+class BankSyncJobReauthRequiredError(BankSyncJobFailedError, BankSyncReauthRequiredError):
+    """The job failed, because the owner of the bank must sign in again. Another job would fail, too."""
+
+
 class BankSyncJobCancelledError(BankSyncJobError):
     """The job was cancelled."""
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 from typing import TYPE_CHECKING
 
 from airflow_provider_banksync.api import codec
 from airflow_provider_banksync.api.redaction import bullet_list, redact
 from airflow_provider_banksync.api.validation import validate_choice
-from airflow_provider_banksync.exceptions import BankSyncJobCancelledError, BankSyncJobFailedError
+from airflow_provider_banksync.exceptions import (
+    BankSyncJobCancelledError,
+    BankSyncJobFailedError,
+    BankSyncJobReauthRequiredError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -18,6 +23,14 @@ if TYPE_CHECKING:
 #: Maximum requests for a sync, if each is refused for a job that has ended by the time we list the jobs.
 MAX_START_ATTEMPTS = 5
 _MAX_ERRORS = 5
+#: What is wrong, and what to do, if a bank refuses because its owner must sign in again.
+SIGN_IN_PROBLEM = "the bank needs the client to sign in again"
+SIGN_IN_HINT = "A retry does not help. Have the client reconnect the bank in BankSync."
+#: The documentation does not list the categories of errors. So their texts count, too: those of Plaid and Basiq.
+_SIGN_IN = re.compile(
+    r"\bauthentication\b|\bre-?auth|login[ _]required|(sign|log)(ing)?[ -]?in again|new (sign|log)-?in\b",
+    re.IGNORECASE,
+)
 
 
 class JobStatus(str, Enum):
@@ -179,14 +192,34 @@ def describe(job: Row) -> str:
 
 def error_lines(job: Row) -> list[str]:
     """Return the job's own errors, a line each: severity, category, message."""
-    entries = job.get("errors")
     lines = []
-    for found in entries if isinstance(entries, list) else []:
-        entry = found if isinstance(found, dict) else {"message": found}
+    for entry in _errors(job):
         labels = "/".join(redact(entry[name]) for name in ("severity", "category") if entry.get(name))
         message = redact(entry.get("message", ""))
         lines.append(f"[{labels}] {message}" if labels else message)
     return lines
+
+
+def _errors(job: Row) -> list[Row]:
+    entries = job.get("errors")
+    return [
+        entry if isinstance(entry, dict) else {"message": entry}
+        for entry in (entries if isinstance(entries, list) else [])
+    ]
+
+
+def needs_sign_in(job: Row) -> bool:
+    """Tell whether a job that did not succeed has an error that only a new sign-in at the bank can fix."""
+    category = str(job.get("errorCategory") or "")
+    if job.get("status") == JobStatus.CANCELLED or category == "destination":
+        return False
+    return _SIGN_IN.search(category) is not None or any(map(_asks_for_sign_in, _errors(job)))
+
+
+def _asks_for_sign_in(error: Row) -> bool:
+    if error.get("severity") == "warning" or error.get("category") == "destination":
+        return False
+    return _SIGN_IN.search(f"{error.get('category')}: {error.get('message')}") is not None
 
 
 def failure_reason(job: Row) -> str:
@@ -196,6 +229,8 @@ def failure_reason(job: Row) -> str:
     lines = error_lines(job)
     more = f" (and {len(lines) - _MAX_ERRORS} more)" if len(lines) > _MAX_ERRORS else ""
     reason = "; ".join(lines[:_MAX_ERRORS]) + more or str(job.get("errorCategory") or "no reason given")
+    if needs_sign_in(job):
+        reason = f"{SIGN_IN_PROBLEM}: {reason}"
     return reason if is_known(job) else f"ended with the unknown status {job.get('status')!r}: {reason}"
 
 
@@ -210,6 +245,7 @@ def succeeded(job: Row, *, fail_on_job_errors: bool) -> bool:
 def raise_unless_succeeded(job: Row, *, fail_on_job_errors: bool = False) -> Row:
     """Return an ended job that succeeded; `fail_on_job_errors` as in `succeeded`.
 
+    :raises BankSyncJobReauthRequiredError: a bank needs a new sign-in.
     :raises BankSyncJobFailedError: it failed, ended in an unknown status, or completed with errors.
     :raises BankSyncJobCancelledError: it was cancelled.
     """
@@ -221,6 +257,13 @@ def raise_unless_succeeded(job: Row, *, fail_on_job_errors: bool = False) -> Row
             f"{summary}.", job=job, hint="Somebody cancelled it, in BankSync or from Airflow."
         )
     category = f" ({redact(job['errorCategory'])})" if job.get("errorCategory") else ""
+    if needs_sign_in(job):
+        problem = f"{SIGN_IN_PROBLEM[0].upper()}{SIGN_IN_PROBLEM[1:]}"
+        raise BankSyncJobReauthRequiredError(
+            f"{summary}{category}. {problem}.{bullet_list(error_lines(job), _MAX_ERRORS)}",
+            job=job,
+            hint=SIGN_IN_HINT,
+        )
     unknown = "" if is_known(job) else " This version of the provider does not know this status."
     raise BankSyncJobFailedError(
         f"{summary}{category}.{unknown}{bullet_list(error_lines(job), _MAX_ERRORS)}",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_banksync import exceptions
 from airflow_provider_banksync.api import codec
+from airflow_provider_banksync.api.jobs import SIGN_IN_HINT, SIGN_IN_PROBLEM
 from airflow_provider_banksync.api.ownership import check_owner
 from airflow_provider_banksync.api.redaction import bullet_list, redact
 
@@ -185,10 +186,7 @@ def _retryable_error(
         )
     at_bank = _BANK_DATA.search(request.path) is not None
     if status == 503 and at_bank and envelope is not None and "retry-after" not in response.headers:
-        return exceptions.BankSyncReauthRequiredError(
-            f"503, the bank needs the client to sign in again: {words}",
-            hint="A retry does not help. Have the client reconnect the bank in BankSync.",
-        )
+        return exceptions.BankSyncReauthRequiredError(f"503, {SIGN_IN_PROBLEM}: {words}", hint=SIGN_IN_HINT)
     return exceptions.BankSyncServerError(
         f"{status}, the service failed: {words}",
         retry_after=retry_after,

@@ -36,7 +36,7 @@ class BankSyncHook(WorkspaceMethods, BankMethods, FeedMethods, BaseHook):
 
     All errors are those of `airflow_provider_banksync.exceptions`. A `BankSyncConfigError` (also a ValueError) means
     that the connection or an argument is wrong, and that nothing was sent. Temporary errors were already retried where
-    that is safe.
+    that is safe. A permanent error of a method is also an `AirflowFailException`: Airflow does not retry your task.
 
     :param banksync_conn_id: the connection to use.
     :param workspace_id: the workspace to use. None means the connection's, or if it has none, the key's own.

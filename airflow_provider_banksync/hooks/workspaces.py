@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_banksync.api import endpoints
 from airflow_provider_banksync.api.flows import listings, writes
+from airflow_provider_banksync.hooks.final_errors import make_errors_final
 
 if TYPE_CHECKING:
     from airflow_provider_banksync.api.http.client import Client
@@ -13,7 +14,15 @@ if TYPE_CHECKING:
 
 
 class HookMethods:
-    """A group of the hook's methods. The hook provides the client."""
+    """A group of the hook's methods. The hook provides the client.
+
+    A permanent error of a public method is also an `AirflowFailException`, so Airflow does not retry the task.
+    """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Make the errors of the group's methods final."""
+        super().__init_subclass__(**kwargs)
+        make_errors_final(cls)
 
     if TYPE_CHECKING:
 

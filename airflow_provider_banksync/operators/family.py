@@ -64,7 +64,8 @@ class BankSyncFamilySyncOperator(BankSyncTaskMixin, BaseOperator):
     is skipped.
 
     If the task is deferrable, the trigger starts the syncs. A retry, or a restarted trigger, resumes the jobs that this
-    task started, and starts only the feeds that are not synced.
+    task started, and starts only the feeds that are not synced. It does not start a feed again whose bank needs a new
+    sign-in. If only such feeds failed, the task fails without a retry.
 
     :param scope: ``family``: feeds of this workspace and all its portals. ``self``: of this workspace (templated).
     :param workspace_ids: sync only feeds of these portals (templated). An unknown id is an error. If the list of this
@@ -175,7 +176,7 @@ class BankSyncFamilySyncOperator(BankSyncTaskMixin, BaseOperator):
             synced = state.start_try(selected.server_time, selected.received_at)
             results = [result for result in synced if selected.key_of(result) is not None]
             if results:
-                self.log.info("%d feeds were synced by an earlier try of this task.", len(results))
+                self.log.info("%d feeds have a result of an earlier try of this task.", len(results))
             results += selected.not_startable
             done = {selected.key_of(result) for result in results}
             feeds = [feed for key, feed in selected.feeds.items() if key not in done]
@@ -380,8 +381,9 @@ class BankSyncFamilySyncOperator(BankSyncTaskMixin, BaseOperator):
         if len(failed) > self.max_failures or out_of_time:
             # Airflow keeps no result of a failed task, and a report on the clients needs it most then.
             context["ti"].xcom_push(key="return_value", value=returned)
-            completed = [result for result in results if result.status == "completed"]
-            self._family_state(context).store_results(completed)
+            self._family_state(context).store_results(
+                [result for result in results if result.status == "completed" or result.needs_sign_in]
+            )
             message = describe_failures(failed, len(results), self.max_failures)
             if out_of_time:
                 raise AirflowTaskTimeout(f"the execution_timeout of the task has passed. {message}")

@@ -49,13 +49,13 @@ def fail_on_permanent_errors(*more: type[BankSyncError]) -> Iterator[None]:
     """
     try:
         yield
-    except AirflowException as error:
-        _hide_secrets(error)
-        raise
     except BankSyncError as error:
         _hide_secrets(error)
         if error.permanent or isinstance(error, more):
             raise AirflowFailException(f"{type(error).__name__}: {error}") from error
+        raise
+    except AirflowException as error:
+        _hide_secrets(error)
         raise
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_banksync.api.jobs import SIGN_IN_HINT
+
 if TYPE_CHECKING:
     from airflow_provider_banksync.api.family.state import FeedResult
 
@@ -19,6 +21,8 @@ def describe_failures(failed: list[FeedResult], count: int, max_failures: int) -
     lines += [f"{each.display_name}: {each.status}: {each.error}" for each in failed[:MAX_NAMED]]
     if len(failed) > MAX_NAMED:
         lines.append(f"and {len(failed) - MAX_NAMED} more. The log names all of them.")
+    if signed_out := sum(each.needs_sign_in for each in failed):
+        lines.append(f"{SIGN_IN_HINT} This concerns {signed_out} of the feeds.")
     return "\n- ".join(lines)
 
 

@@ -96,7 +96,7 @@ def test_a_failed_job_fails_the_task_with_the_jobs_message(
     )
     task = sync_operator(feed_id=feed["id"], workspace_id=feed["workspaceId"], deferrable=deferrable)
     run = Run()
-    with pytest.raises(x.BankSyncJobFailedError) as caught:
+    with pytest.raises(AirflowFailException) as caught:
         run_task(task, run)
     (job,) = jobs_of(banksync_sandbox, feed["id"])
     assert job["errors"][0]["message"] in str(caught.value)

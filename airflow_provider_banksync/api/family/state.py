@@ -76,6 +76,11 @@ class FeedResult(Feed):
     duration_seconds: float | None = None
     error_count: int = 0
 
+    @property
+    def needs_sign_in(self) -> bool:
+        """The job failed because a bank needs a new sign-in."""
+        return self.permanent and self.status in jobs.ENDED_STATUSES
+
     def to_json(self) -> dict[str, Any]:
         """Return the fields as they stand in a trigger's event."""
         return asdict(self)

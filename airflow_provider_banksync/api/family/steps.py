@@ -162,13 +162,14 @@ def handle_existing_job(state: FamilySyncState, feed: FeedState, rows: list[Row]
 def resume_own_job(state: FamilySyncState, feed: FeedState, rows: list[Row]) -> bool:
     """Resume the job that an earlier process or try of this family sync started, if there is one.
 
-    A job that failed in an earlier try does not count.
+    A job that failed in an earlier try does not count, unless the bank needs a new sign-in: then another would fail.
     """
     own = next((job for job in jobs.drop_stale_unknown(rows) if _is_own_job(state, feed, job)), None)
     if own is None:
         return False
     is_new = feed.known_job_ids is not None and str(own["id"]) not in feed.known_job_ids
-    if not (is_new or jobs.is_active(own) or _succeeded(state, own) or _is_of_this_try(state, own)):
+    counts = is_new or jobs.is_active(own) or _succeeded(state, own) or jobs.needs_sign_in(own)
+    if not (counts or _is_of_this_try(state, own)):
         return False
     proved = state.own_jobs.get(feed.record_key) == own["id"]
     if is_new:
@@ -292,6 +293,7 @@ def record_result(
         feed.job = job
         if not (status or error or _succeeded(state, job)):
             error = jobs.failure_reason(job)
+            feed.permanent = jobs.needs_sign_in(job)
     feed.phase = Phase.DONE
     feed.status = status or str(feed.job.get("status") or "not_started")
     feed.error = error or None
