@@ -20,6 +20,7 @@ from airflow_provider_banksync.exceptions import (
     BankSyncValidationError,
 )
 from airflow_provider_banksync.extract.isolated_reads import IsolatedReads, Read
+from airflow_provider_banksync.extract.progress import Progress
 from airflow_provider_banksync.extract.rows import RowBatch
 
 if TYPE_CHECKING:
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from airflow_provider_banksync.api.messages import RawPage, Reply, Row
     from airflow_provider_banksync.extract.partition import Partition, Unavailable
 
-#: Seconds between two log lines about the progress.
-PROGRESS_INTERVAL = 30.0
 #: Resources that not every account has.
 PRODUCTS = ("holdings", "trades", "loans")
 _NOT_SUPPORTED = re.compile(r"\b(not|n't) (currently )?support|\bunsupported\b", re.IGNORECASE)
@@ -79,24 +78,6 @@ class ReadPlan:
     incremental: bool
 
 
-@dataclass
-class Progress:
-    """How much of a read is done."""
-
-    accounts: int
-    done: int = 0
-    rows: int = 0
-    started: float = 0.0
-
-    def __str__(self) -> str:
-        seconds = max(time.monotonic() - self.started, 0.001)
-        text = f"{self.done} of {self.accounts} accounts, {self.rows} rows, {self.rows / seconds:.0f} rows/s"
-        if 0 < self.done < self.accounts:
-            left = (self.accounts - self.done) * seconds / self.done
-            text += f", about {left / 60:.0f} min left" if left > 90 else f", about {left:.0f} s left"
-        return text
-
-
 class AccountReader:
     """Reads the accounts of a plan.
 
@@ -124,7 +105,7 @@ class AccountReader:
         self._own_workspace = own_workspace
         self._concurrency = concurrency
         self._log = log
-        self._progress = Progress(len(plan.partitions))
+        self._progress = Progress(len(plan.partitions), "accounts")
 
     async def read_all(self) -> list[Unavailable]:
         """Read all accounts of the plan. Errors of a sink pass through.
@@ -133,26 +114,17 @@ class AccountReader:
         :raises BankSyncError: if it concerns all accounts, or if the API is down.
         """
         partitions = self._plan.partitions
-        self._progress.started = time.monotonic()
         if self._plan.resumed:
             self._log.info(
                 "An earlier try has read %d accounts. %d are left.", self._plan.resumed, len(partitions)
             )
         reads = [Read(partition, partial(self._read, partition)) for partition in partitions]
         isolated = IsolatedReads(self._concurrency, self._log, has_answered=self._plan.resumed > 0)
-        logging_progress = asyncio.ensure_future(self._log_progress())
-        try:
+        self._progress.started = time.monotonic()
+        async with self._progress.logged(self._client, self._log):
             unavailable = await isolated.run(reads)
-        finally:
-            logging_progress.cancel()
-            await asyncio.gather(logging_progress, return_exceptions=True)
-        self._log.info("Read %s.", self._progress)
+        self._log.info("%s", self._progress)
         return unavailable
-
-    async def _log_progress(self) -> None:
-        while True:
-            await asyncio.sleep(PROGRESS_INTERVAL)
-            self._log.info("Read %s.", self._progress)
 
     async def _read(self, partition: Partition) -> None:
         sink = self._plan.open_sink(partition)

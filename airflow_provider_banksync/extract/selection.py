@@ -21,6 +21,7 @@ from airflow_provider_banksync.extract.filters import (
 )
 from airflow_provider_banksync.extract.isolated_reads import IsolatedReads, Read
 from airflow_provider_banksync.extract.partition import Partition, Unavailable
+from airflow_provider_banksync.extract.progress import Progress
 
 if TYPE_CHECKING:
     import logging
@@ -161,15 +162,19 @@ async def fetch_all(
     :param concurrency: number of requests in flight.
     """
     rows: list[list[Row]] = [[] for _ in requests]
+    progress = Progress(len(requests), "lists")
 
     async def fetch(number: int, call: Call[list[Row]]) -> None:
         rows[number] = (await client.send(call)).value
+        progress.done += 1
+        progress.rows += len(rows[number])
 
     reads = [
         Read(partition, partial(fetch, number, call), subject)
         for number, (call, partition, subject) in enumerate(requests)
     ]
-    unavailable += await IsolatedReads(concurrency, log).run(reads)
+    async with progress.logged(client, log):
+        unavailable += await IsolatedReads(concurrency, log).run(reads)
     return rows
 
 

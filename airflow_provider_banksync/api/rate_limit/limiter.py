@@ -86,6 +86,7 @@ class RateLimiter:
         self._in_flight: dict[int, int] = {}
         self._latency_allowance = limit * LATENCY_ALLOWANCE
         self._queue: list[int] = []
+        self._next_turn = float("-inf")
         self._paused_until = float("-inf")
         self._ignore_429_until = float("-inf")
         self._refused_at: dict[str, float] = {}
@@ -183,6 +184,12 @@ class RateLimiter:
         is_alone = refused_before is not None and self._accepted_at > refused_before
         return is_confirmed or not (is_alone or (retry_after or 0.0) > MAX_TOTAL_BACKOFF)
 
+    def estimate_wait(self, requests: int) -> float:
+        """Return about how many seconds it takes to send so many more requests; 0 if none waits for the limit now."""
+        with self._lock:
+            wait = self._next_turn - self._clock()
+            return wait + (requests - 1) // self.limit * self.window if self._queue and wait > 0 else 0.0
+
     def lower_limit(self, limit: int) -> None:
         """Use a lower limit, which another connection with the same key has."""
         with self._lock:
@@ -200,7 +207,8 @@ class RateLimiter:
             if at <= now and self._bucket.put(RateItem("request", int(now * 1000))):
                 self._in_flight[queue_number] = int(now * 1000)
                 return None
-            return max(at, now + _MIN_DELAY)
+            self._next_turn = max(at, now + _MIN_DELAY)
+            return self._next_turn
 
     def _move_entry(self, logged: int, counted: int) -> None:
         self._bucket.move(logged, counted)
