@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from airflow_provider_banksync.export.manifest import read_checkpoints, read_manifest
 from airflow_provider_banksync.export.storage import layout
 from airflow_provider_banksync.export.storage.folder import ExportError
+from airflow_provider_banksync.extract.partition import RETRYABLE, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from airflow_provider_banksync.export.checkpoints import Checkpoint, PartitionKey
     from airflow_provider_banksync.export.storage.folder import Folder
-    from airflow_provider_banksync.extract.partition import Partition, Unavailable
+    from airflow_provider_banksync.extract.partition import Partition
 
 #: If a listing has lost more than this many entries, and more than a tenth, it may be incomplete.
 _MAX_LOST = 3
@@ -60,17 +62,24 @@ def carry_over(
     return carried
 
 
-def refuse_shrunken_list(
-    before: Iterable[Checkpoint], planned: set[PartitionKey], unlisted: set[PartitionKey], rows: int | None
-) -> None:
-    """Refuse a listing that is much shorter than in the last export.
+def compare_lists(
+    before: Iterable[Checkpoint],
+    planned: set[PartitionKey],
+    unlisted: set[PartitionKey],
+    rows: int | None,
+    lists: Mapping[Partition, int],
+) -> list[Unavailable]:
+    """Refuse a listing that is much shorter than in the last export, and find parts of it that are much shorter.
 
     :param before: what the last export has.
     :param planned: the keys of what is listed.
     :param unlisted: the keys of what could not be listed.
     :param rows: number of rows of a listing; None: compare the number of accounts.
-    :raises ExportError: if the listing has lost more than three, and more than a tenth.
+    :param lists: number of accounts of each listed bank, or of rows of each listed workspace.
+    :return: the banks or workspaces that have lost more than three, and more than a tenth.
+    :raises ExportError: if the whole listing has.
     """
+    before = list(before)
     known = {each.partition.key: each.rows for each in before if each.gone is None}
     if rows is None:
         what, had = "accounts", len(known)
@@ -78,12 +87,35 @@ def refuse_shrunken_list(
     else:
         what, had = "rows", sum(count for key, count in known.items() if not covers(unlisted, key))
         has = rows
-    lost = had - has
-    if lost > _MAX_LOST and lost * 10 > had:
+    if _is_much_shorter(has, had):
         raise ExportError(
             f"the API lists {has} {what}, and the last export has {had}. Nothing was changed, because the answer may "
             "be incomplete. If it is right, run this task once with allow_shrink=True."
         )
+    return _find_shrunken(before, lists)
+
+
+def _find_shrunken(before: Iterable[Checkpoint], lists: Mapping[Partition, int]) -> list[Unavailable]:
+    known: Counter[PartitionKey] = Counter()
+    for each in before:
+        if each.gone is None:
+            key = each.partition.key
+            known[key[0], key[1], ""] += each.rows if each.partition.bank_id is None else 1
+    return [
+        Unavailable(
+            partition,
+            RETRYABLE,
+            f"the API lists {has} {'rows' if partition.bank_id is None else 'accounts'} of it, and the last export has "
+            f"{known[partition.key]}. The answer may be incomplete, so what the last export has stays. If it is "
+            "right, run this task once with allow_shrink=True.",
+        )
+        for partition, has in lists.items()
+        if _is_much_shorter(has, known[partition.key])
+    ]
+
+
+def _is_much_shorter(has: int, had: int) -> bool:
+    return had - has > _MAX_LOST and (had - has) * 10 > had
 
 
 def read_newest_window(base: Folder, other_than: str) -> list[Checkpoint]:

@@ -25,7 +25,7 @@ from airflow_provider_banksync.export.storage.folder import ExportError
 from airflow_provider_banksync.export.workspace_exports import WorkspaceExports
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from airflow_provider_banksync.export.checkpoints import Checkpoint, PartitionKey
     from airflow_provider_banksync.export.manifest import Manifest
@@ -174,9 +174,10 @@ class BatchExportJob(ExportJob):
         includes: Callable[[Partition], bool] = lambda _: True,
         unlisted: Iterable[Unavailable] = (),
         rows: int | None = None,
-    ) -> None:
+        lists: Mapping[Partition, int] | None = None,
+    ) -> list[Unavailable]:
         """See `ExportJob.plan`. The committed files of this batch stay, with any selection."""
-        super().plan(partitions, includes, unlisted, rows)
+        shrunken = super().plan(partitions, includes, unlisted, rows, lists)
         planned = self._planned_keys()
         if self.settings.resets_cursors:
 
@@ -194,6 +195,7 @@ class BatchExportJob(ExportJob):
         for checkpoint in self._previous:
             if checkpoint.cursor is not None and checkpoint.partition.key not in damaged:
                 self.checkpoints[checkpoint.partition.key] = checkpoint
+        return shrunken
 
     def _last_export(self) -> Iterable[Checkpoint]:
         return self._cursors.values()

@@ -6,12 +6,7 @@ import threading
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_banksync.export.absent import (
-    carry_over,
-    covers,
-    read_newest_window,
-    refuse_shrunken_list,
-)
+from airflow_provider_banksync.export.absent import carry_over, compare_lists, covers, read_newest_window
 from airflow_provider_banksync.export.account_writer import AccountWriter, WriteTarget
 from airflow_provider_banksync.export.checkpoints import (
     Checkpoint,
@@ -43,7 +38,7 @@ from airflow_provider_banksync.export.workspace_exports import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from airflow_provider_banksync.export.formats.factory import OutputFormat
     from airflow_provider_banksync.export.settings import ExportSettings
@@ -175,7 +170,8 @@ class ExportJob:
         includes: Callable[[Partition], bool] = lambda _: True,
         unlisted: Iterable[Unavailable] = (),
         rows: int | None = None,
-    ) -> None:
+        lists: Mapping[Partition, int] | None = None,
+    ) -> list[Unavailable]:
         """Set the partitions to export, and record this try.
 
         Checkpoints of any other partition are dropped.
@@ -183,6 +179,8 @@ class ExportJob:
         :param includes: returns whether the export is about a partition. An earlier export of any other stays.
         :param unlisted: banks whose accounts, or workspaces whose rows, could not be listed. Their checkpoints stay.
         :param rows: number of rows of a listing; None for the data of accounts.
+        :param lists: number of accounts of each bank, or of rows of each workspace, that could be listed.
+        :return: the banks or workspaces whose list is much shorter than before. They are not part of the export.
         :raises ExportError: if the listing is much shorter than before, and `allow_shrink` is not set. Or if parts are
             there that a manifest has listed, but no manifest.
         """
@@ -195,6 +193,7 @@ class ExportJob:
             one for each in known for one in (each.bank_id, each.account_id) if one is not None
         )
         missing = {each.partition.key for each in unlisted}
+        shrunken: list[Unavailable] = []
         wanted = self._planned_keys() | missing
         self.checkpoints = {
             key: checkpoint for key, checkpoint in self.checkpoints.items() if covers(wanted, key)
@@ -205,7 +204,11 @@ class ExportJob:
                 self._refuse_lost_manifest()
             if not self.settings.allow_shrink:
                 before = [each for each in self._last_export() if includes(each.partition)]
-                refuse_shrunken_list(before, self._planned_keys(), missing, rows)
+                asked = (self._manifest_before or {}).get("selections", [])
+                lists = lists if rows is None or self.settings.asked in asked else {}
+                shrunken = compare_lists(before, self._planned_keys(), missing, rows, lists or {})
+                keys = {each.partition.key for each in shrunken}
+                self._partitions = [each for each in self._partitions if not covers(keys, each.key)]
             planned = self._planned_keys()
             refuse_damaged(
                 self.base,
@@ -224,6 +227,7 @@ class ExportJob:
                 adopted=tuple(sorted(adopted.manifests)),
             )
             self._store.begin(self._record, self.check_lock)
+        return shrunken
 
     def _last_export(self) -> Iterable[Checkpoint]:
         """Return what the last export has. A new window compares its accounts with those of another window."""

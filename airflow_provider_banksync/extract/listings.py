@@ -32,6 +32,10 @@ class ListingResult:
     partitions: dict[str, Partition] = field(default_factory=dict)
     unavailable: list[Unavailable] = field(default_factory=list)
 
+    def sizes(self) -> dict[Partition, int]:
+        """Return the number of rows of each workspace."""
+        return {partition: len(self.rows.get(key, [])) for key, partition in self.partitions.items()}
+
 
 async def fetch_listing(
     client: AsyncClient,

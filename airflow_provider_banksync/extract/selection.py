@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -106,10 +107,14 @@ class AccountSelection:
 
 @dataclass
 class SelectedAccounts:
-    """The partitions to read, and the banks whose accounts could not be listed."""
+    """The partitions to read, and the banks whose accounts could not be listed.
+
+    :param lists: number of partitions of each bank whose accounts could be listed.
+    """
 
     partitions: list[Partition] = field(default_factory=list)
     unavailable: list[Unavailable] = field(default_factory=list)
+    lists: dict[Partition, int] = field(default_factory=dict)
 
 
 async def select_accounts(
@@ -146,6 +151,9 @@ async def select_accounts(
         and matches(row, selection.where)
     }
     selected.partitions = list(by_key.values())
+    unlisted = {each.partition.key for each in selected.unavailable}
+    sizes = Counter((*key[:2], "") for key in by_key)
+    selected.lists = {each: sizes[each.key] for each in partitions if each.key not in unlisted}
     return selected
 
 

@@ -84,11 +84,13 @@ def _previous_cron_time(expression: str, zone: tzinfo, moment: datetime) -> date
     times = croniter(expression, moment.astimezone(zone).replace(tzinfo=None))
     while True:
         local: datetime = times.get_prev(datetime)
-        found = local.replace(tzinfo=zone)
         # Two local times are the same instant if clocks skip one of them. Python compares local times of one zone
         # without their offsets.
-        if found.astimezone(timezone.utc) < moment.astimezone(timezone.utc):
-            return found
+        first, second = (local.replace(tzinfo=zone, fold=fold).astimezone(timezone.utc) for fold in (0, 1))
+        # If clocks repeat the local time, Airflow starts the run at its second time. Skipped times come the other way.
+        for found in (second, first) if second > first else (first,):
+            if found < moment.astimezone(timezone.utc):
+                return found
 
 
 def _latest(times: Iterable[datetime | None]) -> datetime | None:

@@ -190,7 +190,9 @@ class ExportTask:
         selected = await select_accounts(client, selection, request.concurrency, self._log)
         if isinstance(job, BatchExportJob):
             self._warn_about_linked_again(job.find_linked_again(selected.partitions))
-        job.plan(selected.partitions, selection.includes, selected.unavailable)
+        unavailable = selected.unavailable + job.plan(
+            selected.partitions, selection.includes, selected.unavailable, lists=selected.lists
+        )
         window = "" if self._window is None else f" from {self._window}"
         for warning in job.warnings:
             self._log.warning("%s", warning)
@@ -211,7 +213,7 @@ class ExportTask:
             concurrency=request.concurrency,
             log=self._log,
         )
-        return selected.unavailable + await reader.read_all()
+        return unavailable + await reader.read_all()
 
     async def _export_listing(
         self, client: AsyncClient, job: ExportJob, selection: AccountSelection
@@ -221,7 +223,11 @@ class ExportTask:
         )
         read_at = _now()
         rows = sum(map(len, listing.rows.values()))
-        job.plan(listing.partitions.values(), selection.includes, listing.unavailable, rows)
+        # A feed that is deleted takes up to 20 jobs with it.
+        lists = {} if self._request.resource == "jobs" else listing.sizes()
+        unavailable = listing.unavailable + job.plan(
+            listing.partitions.values(), selection.includes, listing.unavailable, rows, lists
+        )
         for partition in job.unfinished():
             writer = job.open_writer(partition)
             try:
@@ -230,7 +236,7 @@ class ExportTask:
             except BaseException:
                 writer.abort()
                 raise
-        return listing.unavailable
+        return unavailable
 
     def _finish(self, job: ExportJob, unavailable: list[Unavailable]) -> dict[str, Any]:
         """Commit, and return the summary; or raise, if accounts are missing from it."""

@@ -48,6 +48,27 @@ def through_a_dag(schedule: Any) -> Any:
             datetime(2026, 10, 25, 6, tzinfo=BERLIN),
             "2026-10-24T06:00+02:00",
         ),
+        # Clocks repeat the time. Airflow starts the run at its second one.
+        (
+            CronTriggerTimetable("0 2 * * 0", timezone="Europe/Berlin"),
+            datetime(2026, 11, 1, 1, tzinfo=UTC),
+            "2026-10-25T02:00+01:00",
+        ),
+        (
+            CronTriggerTimetable("15 1 * * *", timezone="America/New_York"),
+            datetime(2026, 11, 2, 6, 15, tzinfo=UTC),
+            "2026-11-01T01:15-05:00",
+        ),
+        (
+            CronTriggerTimetable("30 1 * * *", timezone="Australia/Lord_Howe"),
+            datetime(2026, 4, 5, 15, tzinfo=UTC),
+            "2026-04-05T01:30+10:30",
+        ),
+        (
+            CronTriggerTimetable("0 2 * * 0", timezone="Africa/Casablanca"),
+            datetime(2026, 2, 22, 2, tzinfo=UTC),
+            "2026-02-15T02:00+00:00",
+        ),
         # The clocks skip 02:00 on the 29th, so the run is at 03:00, the same instant.
         (
             CronTriggerTimetable("0 2 * * 0", timezone="Europe/Berlin"),

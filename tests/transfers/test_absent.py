@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from itertools import count
@@ -149,3 +150,90 @@ def test_a_client_without_matching_rows_is_not_gone(
     summary = task.run(where={"name": name}, allow_shrink="True")
     assert summary["gone"] == 0
     assert {row["name"] for rows in rows_of(tmp_path).values() for row in rows} == {name}
+
+
+def keep_first(resource_workspace: str) -> Fault:
+    """A family listing in which one workspace has only its first row."""
+
+    def shorten(answer: Any) -> Any:
+        envelope = json.loads(answer.body)
+        own = [row for row in envelope["data"] if row["workspaceId"] == resource_workspace]
+        envelope["data"] = [row for row in envelope["data"] if row not in own[1:]]
+        return replace(answer, body=json.dumps(envelope).encode())
+
+    return Fault("short for one workspace", reshape=shorten)
+
+
+@pytest.mark.banksync_sandbox(portals=12, time_scale=0, seed=3)
+def test_a_list_that_is_short_for_one_client_costs_only_this_client(
+    banksync_sandbox: BankSyncSandbox, tmp_path: Path
+) -> None:
+    """The list of all clients is short by less than a tenth."""
+    task = Task(tmp_path, arguments={"resource": "feeds", "on_unavailable": "report"})
+    task.run()
+    rows = rows_of(tmp_path)
+    path, before = max(rows.items(), key=lambda each: len(each[1]))
+    assert 5 <= len(before) <= sum(map(len, rows.values())) / 8
+    banksync_sandbox.faults.add(keep_first(before[0]["workspaceId"]), path="/v1/feeds")
+    summary = task.run()
+    assert rows_of(tmp_path)[path] == before
+    (reported,) = summary["unavailable"]
+    assert reported["workspace_id"] == before[0]["workspaceId"]
+    assert f"lists 1 rows of it, and the last export has {len(before)}" in reported["message"]
+    assert "allow_shrink=True" in reported["message"]
+    with pytest.raises(AirflowException, match="the API lists 1 rows of it"):
+        task.run(on_unavailable="fail")
+    assert task.run(allow_shrink=True)["unavailable_count"] == 0
+    assert len(next(found for found in rows_of(tmp_path).values() if before[0] in found)) == 1
+
+
+@pytest.mark.banksync_sandbox(portals=12, time_scale=0, seed=3)
+def test_a_bank_with_too_few_accounts_costs_only_this_bank(
+    banksync_sandbox: BankSyncSandbox, tmp_path: Path
+) -> None:
+    task = Task(tmp_path, arguments={"resource": "balances", "on_unavailable": "report"})
+    first = task.run()
+    accounts = Counter((file["workspace_id"], file["bank_id"]) for file in manifest_of(first)["files"])
+    (workspace, bank), number = accounts.most_common(1)[0]
+    assert number == 4
+    assert number < sum(accounts.values()) / 10
+    before = files_of(tmp_path, workspace)
+    banksync_sandbox.faults.add(Fault.shortened(0), path=f"/v1/banks/{bank}/accounts")
+    summary = task.run()
+    ((found, reason),) = [(each["bank_id"], each["message"]) for each in summary["unavailable"]]
+    assert found == bank
+    assert "the API lists 0 accounts of it, and the last export has 4" in reason
+    assert {path for path in files_of(tmp_path, workspace) if f"{bank}." in path} == {
+        path for path in before if f"{bank}." in path
+    }
+    assert summary["gone"] == 0
+    assert task.run(allow_shrink=True)["gone"] == 4
+
+
+def test_a_bank_that_was_disconnected_is_gone(banksync_sandbox: BankSyncSandbox, tmp_path: Path) -> None:
+    """The bank is not in the list of banks. So its accounts are no list that is short."""
+    task = Task(tmp_path, arguments={"resource": "balances", "on_unavailable": "report"})
+    accounts = Counter(file["bank_id"] for file in manifest_of(task.run())["files"])
+    bank, number = next((bank, number) for bank, number in accounts.items() if number <= 3)
+    banksync_sandbox.faults.add(without_bank(bank), path="/v1/banks")
+    summary = task.run()
+    assert (summary["gone"], summary["unavailable_count"]) == (number, 0)
+
+
+def without_bank(bank: str) -> Fault:
+    def drop(answer: Any) -> Any:
+        envelope = json.loads(answer.body)
+        envelope["data"] = [row for row in envelope["data"] if row["id"] != bank]
+        return replace(answer, body=json.dumps(envelope).encode())
+
+    return Fault("without a bank", reshape=drop)
+
+
+@pytest.mark.banksync_sandbox(portals=12, time_scale=0, seed=3)
+def test_another_filter_is_no_shorter_list(banksync_sandbox: BankSyncSandbox, tmp_path: Path) -> None:
+    task = Task(tmp_path, arguments={"resource": "feeds"})
+    task.run()
+    rows = max(rows_of(tmp_path).values(), key=len)
+    names = [row["name"] for found in rows_of(tmp_path).values() for row in found if row not in rows[1:]]
+    summary = task.run(where={"name": names})
+    assert summary["unavailable_count"] == 0
