@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from datetime import date, datetime, time, timedelta, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar, get_args
 from urllib.parse import quote
 
 from airflow_provider_banksync.exceptions import BankSyncConfigError
@@ -18,7 +18,43 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _C = TypeVar("_C")
-SCOPES = ("self", "family")
+# The values that arguments choose from: for type checkers, and as tuples.
+Scope = Literal["self", "family"]
+Listing = Literal[
+    "workspaces", "portals", "banks", "accounts", "feeds", "integrations", "enrichments", "jobs"
+]
+AccountData = Literal["transactions", "balances", "holdings", "trades", "loans"]
+Resource = Literal[Listing, AccountData]
+DataType = Literal[
+    "transactions", "balances", "trades", "holdings", "loans", "receipts", "invoices", "documents"
+]
+Status = Literal["queued", "in_progress", "completed", "failed", "cancelled"]
+IfRunning = Literal["attach", "wait", "skip", "fail"]
+IfEnded = Literal["succeed", "skip", "fail"]
+IfMissing = Literal["succeed", "skip", "fail"]
+OnUnavailable = Literal["fail", "report"]
+OnDrift = Literal["warn", "fail"]
+FileFormat = Literal["jsonl", "csv", "parquet"]
+Compression = Literal["gzip", "zstd"]
+SCOPES: tuple[str, ...] = get_args(Scope)
+RESOURCES: tuple[str, ...] = get_args(Listing)
+#: Resources that are read one account at a time.
+ACCOUNT_DATA: tuple[str, ...] = get_args(AccountData)
+#: Account data whose rows have a day, so that a window selects rows.
+WINDOWED = ("transactions", "trades")
+#: These belong to the addressed workspace. They have no family listing.
+WITHOUT_FAMILY_SCOPE = ("workspaces", "portals")
+DATA_TYPES: tuple[str, ...] = get_args(DataType)
+#: What to do if a job of the feed is queued or running already.
+IF_RUNNING: tuple[IfRunning, ...] = get_args(IfRunning)
+IF_ENDED: tuple[IfEnded, ...] = get_args(IfEnded)
+IF_MISSING: tuple[IfMissing, ...] = get_args(IfMissing)
+#: What to do about banks, accounts and feeds that cannot be read.
+ON_UNAVAILABLE: tuple[OnUnavailable, ...] = get_args(OnUnavailable)
+#: What to do if values do not fit their columns.
+ON_DRIFT: tuple[OnDrift, ...] = get_args(OnDrift)
+FORMATS: tuple[FileFormat, ...] = get_args(FileFormat)
+COMPRESSIONS: tuple[Compression, ...] = get_args(Compression)
 SQLITE_SCHEME = "sqlite:///"
 #: The longest time in seconds that an argument may be: thirty days.
 MAX_DURATION = 30 * 86400.0
@@ -52,6 +88,50 @@ def validate_scope(scope: str) -> str:
     if scope not in SCOPES:
         raise BankSyncConfigError(f"scope must be 'self' or 'family', not {scope!r}.")
     return scope
+
+
+def validate_resource(resource: str, scope: str) -> None:
+    """Refuse a listing that does not exist.
+
+    :raises BankSyncConfigError: `resource` or `scope` is unknown, or the resource does not have this scope.
+    """
+    validate_choice("resource", resource, RESOURCES)
+    if validate_scope(scope) == "family" and resource in WITHOUT_FAMILY_SCOPE:
+        raise BankSyncConfigError(
+            f"resource {resource!r} has no scope='family'. Use scope='self': it lists all."
+        )
+
+
+def is_rendered_later(value: object) -> bool:
+    """Tell whether an argument has no value yet: a template, or what a task upstream returns."""
+    return not isinstance(value, (str, date)) or (isinstance(value, str) and "{" in value)
+
+
+def validate_literals(known: Iterable[str], **arguments: object) -> None:
+    """Check templated arguments while the DAG is parsed, if they are no templates."""
+    for name, value in arguments.items():
+        if not is_rendered_later(value):
+            validate_choice(name, value, known)
+
+
+def validate_literal_days(from_date: object, to_date: object) -> None:
+    """Check the days of a window while the DAG is parsed, if they are no templates."""
+    days = [None if is_rendered_later(day) else day for day in (from_date, to_date)]
+    validate_days(*days)  # type: ignore[arg-type]  # texts and dates
+
+
+def validate_literal_data_types(data_types: object) -> None:
+    """Refuse a misspelt type of data while the DAG is parsed. BankSync may add types, so others are not refused."""
+    for name in data_types if isinstance(data_types, (list, tuple, set, frozenset)) else ():
+        if is_rendered_later(name) or name in DATA_TYPES:
+            continue
+        from difflib import get_close_matches
+
+        if close := get_close_matches(name, DATA_TYPES, n=1, cutoff=0.75):
+            raise BankSyncConfigError(
+                f"data_types contains {name!r}, which is not a type. Did you mean {close[0]!r}?",
+                hint=f"The types are {', '.join(DATA_TYPES)}.",
+            )
 
 
 def quote_id(name: str, value: object) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_banksync.api import endpoints
 from airflow_provider_banksync.api.flows import listings
+from airflow_provider_banksync.api.validation import validate_resource
 from airflow_provider_banksync.extract.filters import matches, refuse_unknown_fields
 from airflow_provider_banksync.extract.selection import (
     AccountSelection,
@@ -46,7 +47,7 @@ async def fetch_listing(
 ) -> ListingResult:
     """Read a listing. A workspace whose rows are incomplete gets none.
 
-    :param resource: one of `api.flows.listings.RESOURCES`.
+    :param resource: one of `api.validation.RESOURCES`.
     :param concurrency: number of requests in flight.
     :raises BankSyncConfigError: if the selection names an id or a field that does not exist.
     """
@@ -79,10 +80,10 @@ async def list_rows(
 ) -> tuple[list[Row], list[Unavailable]]:
     """Return the rows of a listing in the API's order, and the banks and workspaces whose rows are incomplete.
 
-    :param resource: one of `api.flows.listings.RESOURCES`.
+    :param resource: one of `api.validation.RESOURCES`.
     :param concurrency: number of requests in flight.
     """
-    listings.validate_resource(resource, scope)
+    validate_resource(resource, scope)
     if resource == "portals":
         return await client.run(listings.list_portals(workspace_id=client.config.workspace_id)), []
     unavailable: list[Unavailable] = []

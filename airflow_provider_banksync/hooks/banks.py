@@ -22,12 +22,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from airflow_provider_banksync.api.messages import Call, Page, Row
+    from airflow_provider_banksync.api.validation import Scope
 
 
 class BankMethods(HookMethods):
     """Banks, accounts, balances, transactions, trades, holdings, loans."""
 
-    def list_banks(self, scope: str = "self", *, workspace_id: str | None = None) -> list[Row]:
+    def list_banks(self, scope: Scope = "self", *, workspace_id: str | None = None) -> list[Row]:
         """Return the bank connections.
 
         :param scope: ``self`` for this workspace. ``family`` for this one and all its portals: each row then has

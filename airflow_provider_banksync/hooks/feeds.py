@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_banksync.api.jobs import Ownership
     from airflow_provider_banksync.api.messages import Row
+    from airflow_provider_banksync.api.validation import Scope, Status
 
 #: Maximum names or ids in a message.
 _MAX_SHOWN = 20
@@ -36,7 +37,7 @@ def feeds_named(feeds: list[Row], name: str) -> list[Row]:
 class FeedMethods(HookMethods):
     """Feeds, syncs, jobs."""
 
-    def list_feeds(self, scope: str = "self", *, workspace_id: str | None = None) -> list[Row]:
+    def list_feeds(self, scope: Scope = "self", *, workspace_id: str | None = None) -> list[Row]:
         """Return the feeds. `scope` works as in `list_banks`."""
         return self._send(endpoints.list_feeds(scope, workspace_id=workspace_id))
 
@@ -153,7 +154,7 @@ class FeedMethods(HookMethods):
     def list_jobs(
         self,
         feed_id: str,
-        status: str | None = None,
+        status: Status | None = None,
         limit: int | None = None,
         *,
         workspace_id: str | None = None,
@@ -166,7 +167,7 @@ class FeedMethods(HookMethods):
         return self._send(endpoints.list_jobs(feed_id, status, limit, workspace_id=workspace_id))
 
     def list_family_jobs(
-        self, status: str | None = None, limit: int | None = None, *, workspace_id: str | None = None
+        self, status: Status | None = None, limit: int | None = None, *, workspace_id: str | None = None
     ) -> list[Row]:
         """Return jobs of the parent and all its portals, newest first, with ``workspaceId`` and ``portal``.
 

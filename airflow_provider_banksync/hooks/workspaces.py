@@ -11,6 +11,7 @@ from airflow_provider_banksync.hooks.final_errors import make_errors_final
 if TYPE_CHECKING:
     from airflow_provider_banksync.api.http.client import Client
     from airflow_provider_banksync.api.messages import Call, Row, T
+    from airflow_provider_banksync.api.validation import Scope
 
 
 class HookMethods:
@@ -59,7 +60,7 @@ class WorkspaceMethods(HookMethods):
         """Return the enrichments (rules, alerts, memory) of the workspace."""
         return self._send(endpoints.list_enrichments(workspace_id=workspace_id))
 
-    def list_integrations(self, scope: str = "self", *, workspace_id: str | None = None) -> list[Row]:
+    def list_integrations(self, scope: Scope = "self", *, workspace_id: str | None = None) -> list[Row]:
         """Return the destinations (Notion, Google Sheets, Airtable); `scope` is that of `list_banks`."""
         return self._send(endpoints.list_integrations(scope, workspace_id=workspace_id))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from concurrent.futures import CancelledError
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
@@ -20,16 +19,20 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_banksync.api.validation import (
+    IF_RUNNING,
+    SCOPES,
     validate_choice,
     validate_days,
     validate_flags,
     validate_integer,
+    validate_literal_data_types,
+    validate_literal_days,
+    validate_literals,
     validate_seconds,
 )
 from airflow_provider_banksync.exceptions import BankSyncError, BankSyncJobFailedError
 from airflow_provider_banksync.tasks.base import (
     DEFERRAL_GRACE,
-    IF_RUNNING,
     BankSyncTaskMixin,
     TaskDeadline,
     bound_errors,
@@ -45,19 +48,19 @@ if TYPE_CHECKING:
 
     from airflow_provider_banksync.api.family.state import FamilySettings, Feed, FeedResult
     from airflow_provider_banksync.api.family.sync import FamilySync
+    from airflow_provider_banksync.api.validation import DataType, IfRunning, Scope
     from airflow_provider_banksync.tasks.event_loop_thread import EventLoopThread
     from airflow_provider_banksync.tasks.family_state import FamilyState
-
-_RESULT_FIELDS = ("workspace_id", "portal", "job_id", "status", "written", "error")
 
 
 class BankSyncFamilySyncOperator(BankSyncTaskMixin, BaseOperator):
     """Sync all matching feeds of all clients in one task, and wait until all jobs have ended.
 
-    Returns ``{feed_id: {workspace_id, portal, job_id, status, written, error}}``: ``portal`` is the client's name (None
-    for the parent's own feeds), ``status`` is the job's status, or ``skipped`` or ``not_started``, ``written`` counts
-    the rows that reached the destination, and ``error`` is the reason if the feed failed. If feeds of two workspaces
-    have the same id, their keys are ``workspace_id/feed_id``.
+    Returns ``{feed_id: {feed_name, workspace_id, portal, job_id, status, written, not_written, error}}``: ``portal`` is
+    the client's name (None for the parent's own feeds), ``status`` is the job's status, or ``skipped`` or
+    ``not_started``, ``written`` counts the rows that reached the destination, ``not_written`` those that it refused,
+    and ``error`` is the reason if the feed failed. If feeds of two workspaces have the same id, their keys are
+    ``workspace_id/feed_id``.
 
     An error of one feed does not stop the others. The task fails after all have ended, if more than `max_failures`
     feeds failed, and names the clients and reasons. XCom has the result also in this case. If no feed matches, the task
@@ -107,15 +110,15 @@ class BankSyncFamilySyncOperator(BankSyncTaskMixin, BaseOperator):
     def __init__(
         self,
         *,
-        scope: str = "family",
+        scope: Scope = "family",
         workspace_ids: Sequence[str] | AbstractSet[str] | None = None,
         feed_ids: Sequence[str] | AbstractSet[str] | None = None,
-        data_types: Sequence[str] | AbstractSet[str] | None = None,
+        data_types: Sequence[DataType] | AbstractSet[DataType] | None = None,
         from_date: str | date | None = None,
         to_date: str | date | None = None,
         banksync_conn_id: str = "banksync_default",
         workspace_id: str | None = None,
-        if_running: str = "attach",
+        if_running: IfRunning = "attach",
         max_active: int | None = None,
         max_failures: int = 0,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
@@ -129,7 +132,10 @@ class BankSyncFamilySyncOperator(BankSyncTaskMixin, BaseOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.scope = scope
+        validate_literals(SCOPES, scope=scope)
+        validate_literal_days(from_date, to_date)
+        validate_literal_data_types(data_types)
+        self.scope: str = scope
         self.workspace_ids = workspace_ids
         self.feed_ids = feed_ids
         self.data_types = data_types
@@ -365,17 +371,10 @@ class BankSyncFamilySyncOperator(BankSyncTaskMixin, BaseOperator):
     def _finish(
         self, context: Context, results: list[FeedResult], *, out_of_time: bool = False
     ) -> dict[str, Any]:
-        from airflow_provider_banksync.tasks.family_report import describe_failures
+        from airflow_provider_banksync.tasks.family_report import describe_failures, rows_of_results
 
         self._log_results(results)
-        count_of = Counter(result.feed_id for result in results)
-        rows = {
-            result.feed_id if count_of[result.feed_id] == 1 else "/".join(result.key): {
-                name: getattr(result, name) for name in _RESULT_FIELDS
-            }
-            for result in results
-        }
-        returned = self.to_xcom(bound_errors(rows))
+        returned = self.to_xcom(bound_errors(rows_of_results(results)))
         failed = [result for result in results if result.error is not None]
         out_of_time = out_of_time and bool(failed)
         if len(failed) > self.max_failures or out_of_time:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator
 
-from airflow_provider_banksync.api.validation import validate_choice
+from airflow_provider_banksync.api.validation import IF_MISSING, validate_choice
 from airflow_provider_banksync.exceptions import BankSyncConfigError, BankSyncNotFoundError
 from airflow_provider_banksync.tasks.base import (
     BankSyncTaskMixin,
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context
 
-IF_MISSING = ("succeed", "skip", "fail")
+    from airflow_provider_banksync.api.validation import IfMissing
+
 #: A new feed needs these fields. The API cannot change them later.
 FIXED_FIELDS = ("source", "dataType")
 
@@ -259,7 +260,7 @@ class BankSyncDeleteFeedOperator(BankSyncFeedOperator):
 
     ui_color = "#f6e3dc"
 
-    def __init__(self, *, if_missing: str = "succeed", **kwargs: Any) -> None:
+    def __init__(self, *, if_missing: IfMissing = "succeed", **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.if_missing = validate_choice("if_missing", if_missing, IF_MISSING)
 

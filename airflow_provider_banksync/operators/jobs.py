@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator
 
-from airflow_provider_banksync.api.validation import validate_choice, validate_seconds
+from airflow_provider_banksync.api.validation import IF_ENDED, validate_choice, validate_seconds
 from airflow_provider_banksync.exceptions import BankSyncConflictError
 from airflow_provider_banksync.operators.feeds import BankSyncFeedOperator
 from airflow_provider_banksync.tasks.base import (
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context
 
-IF_ENDED = ("succeed", "skip", "fail")
+    from airflow_provider_banksync.api.validation import IfEnded
+
 #: Seconds between polls of a job that is being cancelled: the first, and the maximum.
 _POLL_INTERVAL, _MAX_POLL_INTERVAL = 1.0, 10.0
 
@@ -52,7 +53,7 @@ class BankSyncCancelJobOperator(BankSyncTaskMixin, BaseOperator):
         job_id: str,
         banksync_conn_id: str = "banksync_default",
         workspace_id: str | None = None,
-        if_ended: str = "succeed",
+        if_ended: IfEnded = "succeed",
         timeout: float | timedelta = 300,
         **kwargs: Any,
     ) -> None:

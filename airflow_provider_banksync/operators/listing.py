@@ -7,19 +7,25 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowException, BaseOperator
 
-from airflow_provider_banksync.api.validation import validate_choice
-from airflow_provider_banksync.exceptions import BankSyncConfigError
-from airflow_provider_banksync.tasks.base import (
+from airflow_provider_banksync.api.validation import (
     ON_UNAVAILABLE,
-    BankSyncTaskMixin,
-    fail_on_permanent_errors,
+    RESOURCES,
+    SCOPES,
+    is_rendered_later,
+    validate_choice,
+    validate_integer,
+    validate_literals,
+    validate_resource,
 )
+from airflow_provider_banksync.exceptions import BankSyncConfigError
+from airflow_provider_banksync.tasks.base import BankSyncTaskMixin, fail_on_permanent_errors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_banksync.api.validation import Listing, OnUnavailable, Scope
     from airflow_provider_banksync.extract.partition import Unavailable
     from airflow_provider_banksync.tasks.event_loop_thread import EventLoopThread
 
@@ -73,20 +79,25 @@ class BankSyncListOperator(BankSyncTaskMixin, BaseOperator):
     def __init__(
         self,
         *,
-        resource: str,
-        scope: str = "self",
+        resource: Listing,
+        scope: Scope = "self",
         where: Mapping[str, Any] | None = None,
         fields: Sequence[str] | Mapping[str, str] | None = None,
         max_xcom_bytes: int = 1024 * 1024,
-        on_unavailable: str = "fail",
+        on_unavailable: OnUnavailable = "fail",
         banksync_conn_id: str = "banksync_default",
         workspace_id: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         validate_choice("on_unavailable", on_unavailable, ON_UNAVAILABLE)
-        self.resource = resource
-        self.scope = scope
+        validate_literals(RESOURCES, resource=resource)
+        validate_literals(SCOPES, scope=scope)
+        if not (is_rendered_later(resource) or is_rendered_later(scope)):
+            validate_resource(resource, scope)
+        validate_integer("max_xcom_bytes", max_xcom_bytes, least=1)
+        self.resource: str = resource
+        self.scope: str = scope
         self.where = where
         self.fields = fields
         self.max_xcom_bytes = max_xcom_bytes
@@ -124,7 +135,6 @@ class BankSyncListOperator(BankSyncTaskMixin, BaseOperator):
 
     def _list_rows(self, context: Context) -> tuple[list[dict[str, Any]], bool]:
         """Return the rows, and whether they are all."""
-        from airflow_provider_banksync.api.flows.listings import validate_resource
         from airflow_provider_banksync.api.http.async_client import AsyncClient
         from airflow_provider_banksync.extract.listings import list_rows
         from airflow_provider_banksync.tasks.event_loop_thread import EventLoopThread

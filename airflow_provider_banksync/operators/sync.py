@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 from airflow.providers.common.compat.sdk import AirflowSkipException, AirflowTaskTimeout, conf
 
 from airflow_provider_banksync.api.validation import (
+    IF_RUNNING,
     validate_choice,
     validate_days,
     validate_flags,
+    validate_literal_days,
     validate_seconds,
 )
 from airflow_provider_banksync.exceptions import (
@@ -26,9 +28,9 @@ from airflow_provider_banksync.operators.feeds import BankSyncFeedOperator
 from airflow_provider_banksync.operators.jobs import BankSyncCancelJobOperator, BankSyncTriggerLearnOperator
 from airflow_provider_banksync.tasks.base import (
     DEFERRAL_GRACE,
-    IF_RUNNING,
     TaskDeadline,
     fail_on_permanent_errors,
+    log_cancellation,
     progress_logger,
 )
 
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_banksync.api.validation import IfRunning
     from airflow_provider_banksync.tasks.durable import DurableSync, ExistingJob
 
 __all__ = [
@@ -102,7 +105,7 @@ class BankSyncTriggerSyncOperator(BankSyncFeedOperator):
         to_date: str | date | None = None,
         banksync_conn_id: str = "banksync_default",
         workspace_id: str | None = None,
-        if_running: str = "attach",
+        if_running: IfRunning = "attach",
         durable: bool = True,
         wait_for_completion: bool = True,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
@@ -116,6 +119,7 @@ class BankSyncTriggerSyncOperator(BankSyncFeedOperator):
     ) -> None:
         feed = {"feed_id": feed_id, "feed_name": feed_name}
         super().__init__(**feed, banksync_conn_id=banksync_conn_id, workspace_id=workspace_id, **kwargs)
+        validate_literal_days(from_date, to_date)
         self.from_date, self.to_date = from_date, to_date
         self.if_running = validate_choice("if_running", if_running, IF_RUNNING)
         validate_flags(durable=durable, wait_for_completion=wait_for_completion, deferrable=deferrable)
@@ -166,7 +170,7 @@ class BankSyncTriggerSyncOperator(BankSyncFeedOperator):
             except BankSyncJobTimeoutError as error:
                 if error.hint:
                     self.log.warning("%s", error.hint)
-                self._log_cancellation(event["feed_id"], event["job_id"], event.get("cancelled"))
+                log_cancellation(self.log, event["feed_id"], event["job_id"], event.get("cancelled"))
                 if event.get("cancelled") is True:
                     self._durable_sync(context, event["feed_id"]).record_cancellation(event["job_id"])
                 raise TaskDeadline.from_event(event).to_exception(error) from error
@@ -204,20 +208,11 @@ class BankSyncTriggerSyncOperator(BankSyncFeedOperator):
             else:
                 job = self.hook.get_conn().run(end_job(feed_id, job_id))
         except BankSyncError as error:
-            self._log_cancellation(feed_id, job_id, str(error))
+            log_cancellation(self.log, feed_id, job_id, str(error))
             return None
         if not ended_by_itself(job):
-            self._log_cancellation(feed_id, job_id, True, reason)
+            log_cancellation(self.log, feed_id, job_id, True, reason)
         return job
-
-    def _log_cancellation(
-        self, feed_id: str, job_id: str, outcome: bool | str | None, reason: str = "the task timed out"
-    ) -> None:
-        """Log the outcome of a cancellation: True, the error, or None if the task did not try to cancel."""
-        if outcome is True:
-            self.log.info("Cancelled job %s of feed %s: %s.", job_id, feed_id, reason)
-        elif outcome:
-            self.log.warning("Could not cancel job %s of feed %s: %s", job_id, feed_id, outcome)
 
     def _durable_sync(self, context: Context, feed_id: str) -> DurableSync:
         from airflow_provider_banksync.tasks.durable import DurableSync, SyncRequest

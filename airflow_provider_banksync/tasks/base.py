@@ -22,10 +22,6 @@ if TYPE_CHECKING:
     from airflow_provider_banksync.exceptions import BankSyncJobTimeoutError
     from airflow_provider_banksync.hooks.banksync import BankSyncHook
 
-#: What to do if a job of the feed is queued or running already.
-IF_RUNNING = ("attach", "wait", "skip", "fail")
-#: What to do about banks, accounts and feeds that cannot be read.
-ON_UNAVAILABLE = ("fail", "report")
 #: Characters of a text in an XCom or an asset event. All errors of a family sync share `MAX_ERRORS` characters, but
 #: each has at least `MIN_ERROR`.
 MAX_TEXT, MAX_ERRORS, MIN_ERROR = 300, 256 * 1024, 100
@@ -144,6 +140,20 @@ def bound_errors(rows: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         }
         for key, row in rows.items()
     }
+
+
+def log_cancellation(
+    log: logging.Logger | Any,
+    feed_id: str,
+    job_id: str,
+    outcome: bool | str | None,
+    reason: str = "the task timed out",
+) -> None:
+    """Log the outcome of a cancellation: True, the error, or None if the task did not try to cancel."""
+    if outcome is True:
+        log.info("Cancelled job %s of feed %s: %s.", job_id, feed_id, reason)
+    elif outcome:
+        log.warning("Could not cancel job %s of feed %s: %s", job_id, feed_id, outcome)
 
 
 def progress_logger(log: logging.Logger | Any) -> Callable[[Any], None]:

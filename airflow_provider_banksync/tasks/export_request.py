@@ -6,20 +6,21 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_banksync.api.flows.listings import RESOURCES, validate_resource
-from airflow_provider_banksync.api.validation import validate_choice
+from airflow_provider_banksync.api.validation import (
+    ACCOUNT_DATA,
+    ON_DRIFT,
+    RESOURCES,
+    WINDOWED,
+    validate_choice,
+    validate_resource,
+)
 from airflow_provider_banksync.exceptions import BankSyncConfigError
-from airflow_provider_banksync.export.formats import ON_DRIFT
 from airflow_provider_banksync.extract.selection import AccountSelection
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import date
 
-#: Resources that are read one account at a time.
-ACCOUNT_DATA = ("transactions", "balances", "holdings", "trades", "loans")
-#: Account data whose rows have a day, so that a window selects rows.
-WINDOWED = ("transactions", "trades")
 _BOOLEANS = {"true": True, "false": False, "": False, "none": False}
 
 

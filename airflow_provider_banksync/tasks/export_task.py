@@ -13,7 +13,7 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 
 from airflow_provider_banksync.api import endpoints
 from airflow_provider_banksync.api.http.async_client import AsyncClient
-from airflow_provider_banksync.api.validation import validate_days
+from airflow_provider_banksync.api.validation import WINDOWED, validate_days
 from airflow_provider_banksync.export.batches import BatchExportJob
 from airflow_provider_banksync.export.formats.factory import open_format, require_format
 from airflow_provider_banksync.export.gaps import days_before
@@ -35,7 +35,6 @@ from airflow_provider_banksync.extract.selection import select_accounts
 from airflow_provider_banksync.tasks.data_interval import due_time, window_of_run
 from airflow_provider_banksync.tasks.destination import open_destination
 from airflow_provider_banksync.tasks.event_loop_thread import EventLoopThread
-from airflow_provider_banksync.tasks.export_request import WINDOWED, ExportRequest
 from airflow_provider_banksync.tasks.unavailable import bound_unavailable, raise_unless_reported
 
 if TYPE_CHECKING:
@@ -50,6 +49,7 @@ if TYPE_CHECKING:
     from airflow_provider_banksync.extract.selection import AccountSelection
     from airflow_provider_banksync.extract.windows import Window
     from airflow_provider_banksync.hooks.banksync import BankSyncHook
+    from airflow_provider_banksync.tasks.export_request import ExportRequest
 
 #: Seconds between checks of the lock. A check writes a heartbeat if one is due.
 LOCK_CHECK_INTERVAL = 30.0

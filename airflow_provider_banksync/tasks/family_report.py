@@ -14,6 +14,27 @@ if TYPE_CHECKING:
 MAX_NAMED = 20
 
 
+def rows_of_results(results: list[FeedResult]) -> dict[str, dict[str, Any]]:
+    """Return what the task returns: a row for each feed, by the feed's id.
+
+    ``not_written`` counts the rows that the destination refused; None if the job did not complete.
+    """
+    count_of = Counter(result.feed_id for result in results)
+    return {
+        result.feed_id if count_of[result.feed_id] == 1 else "/".join(result.key): {
+            "feed_name": result.name,
+            "workspace_id": result.workspace_id,
+            "portal": result.portal,
+            "job_id": result.job_id,
+            "status": result.status,
+            "written": result.written,
+            "not_written": result.error_count if result.status == "completed" else None,
+            "error": result.error,
+        }
+        for result in results
+    }
+
+
 def describe_failures(failed: list[FeedResult], count: int, max_failures: int) -> str:
     """Return the message of a task in which these of its feeds failed."""
     more = f", more than max_failures={max_failures}" if len(failed) > max_failures else ""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_banksync.api import endpoints
 from airflow_provider_banksync.api.family.state import Feed, FeedResult
 from airflow_provider_banksync.api.flows.listings import find_unknown_workspaces
-from airflow_provider_banksync.api.validation import validate_days
+from airflow_provider_banksync.api.validation import DATA_TYPES, validate_days
 from airflow_provider_banksync.exceptions import BankSyncConfigError
 from airflow_provider_banksync.extract.filters import parse_ids, refuse_unknown
 from airflow_provider_banksync.tasks.family_plan import feed_of_row
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from airflow_provider_banksync.api.http.client import Client
     from airflow_provider_banksync.hooks.banksync import BankSyncHook
 
-DATA_TYPES = ("transactions", "balances", "trades", "holdings", "loans", "receipts", "invoices", "documents")
 #: Each filter of the operator, and the field of a feed that it compares.
 _FILTERED_FIELDS = {"workspace_ids": "workspaceId", "feed_ids": "id", "data_types": "dataType"}
 

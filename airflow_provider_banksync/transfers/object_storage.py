@@ -7,8 +7,23 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, BaseOperator
 
-from airflow_provider_banksync.api.validation import validate_choice, validate_flags, validate_integer
-from airflow_provider_banksync.tasks.base import ON_UNAVAILABLE, BankSyncTaskMixin, fail_on_permanent_errors
+from airflow_provider_banksync.api.validation import (
+    ACCOUNT_DATA,
+    COMPRESSIONS,
+    FORMATS,
+    ON_DRIFT,
+    ON_UNAVAILABLE,
+    RESOURCES,
+    SCOPES,
+    is_rendered_later,
+    validate_choice,
+    validate_flags,
+    validate_integer,
+    validate_literal_days,
+    validate_literals,
+    validate_resource,
+)
+from airflow_provider_banksync.tasks.base import BankSyncTaskMixin, fail_on_permanent_errors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,6 +31,14 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context
 
+    from airflow_provider_banksync.api.validation import (
+        Compression,
+        FileFormat,
+        OnDrift,
+        OnUnavailable,
+        Resource,
+        Scope,
+    )
     from airflow_provider_banksync.tasks.export_task import ExportTask
 
 MAX_CONCURRENCY = 64
@@ -100,10 +123,10 @@ class BankSyncToObjectStorageOperator(BankSyncTaskMixin, BaseOperator):
     def __init__(
         self,
         *,
-        resource: str,
+        resource: Resource,
         destination: str,
         storage_conn_id: str | None = None,
-        scope: str = "self",
+        scope: Scope = "self",
         workspace_ids: Sequence[str] | None = None,
         bank_ids: Sequence[str] | None = None,
         account_ids: Sequence[str] | None = None,
@@ -113,31 +136,35 @@ class BankSyncToObjectStorageOperator(BankSyncTaskMixin, BaseOperator):
         incremental: bool = False,
         full_refresh: bool | str = False,
         allow_shrink: bool | str = False,
-        file_format: str = "jsonl",
-        compression: str | None = None,
+        file_format: FileFormat = "jsonl",
+        compression: Compression | None = None,
         escape_formulas: bool = True,
         max_rows_per_file: int | None = None,
         concurrency: int = 8,
-        on_unavailable: str = "fail",
-        on_drift: str = "warn",
+        on_unavailable: OnUnavailable = "fail",
+        on_drift: OnDrift = "warn",
         banksync_conn_id: str = "banksync_default",
         workspace_id: str | None = None,
         **kwargs: Any,
     ) -> None:
-        from airflow_provider_banksync.export.formats import ON_DRIFT, validate_format
-
         super().__init__(**kwargs)
         validate_choice("on_unavailable", on_unavailable, ON_UNAVAILABLE)
         validate_choice("on_drift", on_drift, ON_DRIFT)
-        validate_format(file_format, compression)
+        validate_choice("file_format", file_format, FORMATS)
+        validate_choice("compression", compression, (None, *COMPRESSIONS))
         validate_flags(incremental=incremental, escape_formulas=escape_formulas)
         validate_integer("concurrency", concurrency, least=1, most=MAX_CONCURRENCY)
         if max_rows_per_file is not None:
             validate_integer("max_rows_per_file", max_rows_per_file, least=1)
-        self.resource = resource
+        validate_literals((*RESOURCES, *ACCOUNT_DATA), resource=resource)
+        validate_literals(SCOPES, scope=scope)
+        if resource in RESOURCES and not is_rendered_later(scope):
+            validate_resource(resource, scope)
+        validate_literal_days(from_date, to_date)
+        self.resource: str = resource
         self.destination = destination
         self.storage_conn_id = storage_conn_id
-        self.scope = scope
+        self.scope: str = scope
         self.workspace_ids = workspace_ids
         self.bank_ids = bank_ids
         self.account_ids = account_ids

@@ -289,7 +289,13 @@ def test_a_clients_failed_job_fails_the_task_after_all_have_ended(
 
 @pytest.mark.banksync_sandbox(**{**QUICK, "row_error_share": 1})
 def test_rows_that_did_not_write(banksync_sandbox: BankSyncSandbox) -> None:
-    assert {row["error"] for row in run_task(operator()).result.values()} == {None}
+    result = run_task(operator()).result
+    assert {row["error"] for row in result.values()} == {None}
+    refused = {job["feedId"]: len(job["errors"]) for job in banksync_sandbox.jobs}
+    assert sum(refused.values()) > 0
+    assert {feed_id: row["not_written"] for feed_id, row in result.items()} == refused
+    names = {feed_id: feed["name"] for feed_id, feed in feeds_of(banksync_sandbox).items()}
+    assert {feed_id: row["feed_name"] for feed_id, row in result.items()} == names
     with pytest.raises(x.BankSyncJobFailedError, match="was not written"):
         run_task(operator(fail_on_job_errors=True))
 

@@ -18,7 +18,7 @@ from airflow_provider_banksync.operators.listing import BankSyncListOperator
 from airflow_provider_banksync.sandbox import Fault
 from airflow_provider_banksync.tasks.xcom import to_xcom
 from tests.support.sandbox_data import truth
-from tests.support.task_runs import Run, run_task
+from tests.support.task_runs import Run, rendered, run_task
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -133,7 +133,7 @@ def test_bad_arguments_fail_at_once(
     banksync_sandbox: BankSyncSandbox, arguments: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(AirflowFailException, match=words):
-        listed(**arguments)
+        run_task(rendered(operator, **arguments))
 
 
 @pytest.mark.parametrize("text", ["12.50", "0.1", "123456789012.34", "1E-8", "-0.01"])

@@ -21,6 +21,7 @@ from tests.support.task_runs import (
     Run,
     ending,
     jobs_of,
+    rendered,
     restored,
     run_task,
     sync_operator,
@@ -361,7 +362,7 @@ def test_wrong_dates_fail_at_once(
     banksync_sandbox: BankSyncSandbox, arguments: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(AirflowFailException, match=words):
-        run_task(sync_operator(feed_name="any", **arguments))
+        run_task(rendered(sync_operator, feed_name="any", **arguments))
     assert banksync_sandbox.requests == []
 
 

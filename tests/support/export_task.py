@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from unittest.mock import Mock
 
 from airflow_provider_banksync.transfers.object_storage import BankSyncToObjectStorageOperator
+from tests.support.task_runs import rendered
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,7 +48,7 @@ class Task:
         """One try."""
         given: dict[str, Any] = {"scope": "family", **self.arguments, **arguments}
         where = self.destination.as_uri() if isinstance(self.destination, Path) else self.destination
-        operator = BankSyncToObjectStorageOperator(task_id="export", destination=where, **given)
+        operator = rendered(BankSyncToObjectStorageOperator, task_id="export", destination=where, **given)
         self.operator = operator
         start, end = self.interval
         context = {

@@ -154,6 +154,16 @@ def run_trigger(trigger: Any) -> Any:
     return json.loads(json.dumps(payload))
 
 
+def rendered(kind: Any, **arguments: Any) -> Any:
+    """Return the operator as it is when Airflow has rendered its arguments: they were templates in the DAG file."""
+    names = ("resource", "scope", "from_date", "to_date")
+    late = {name: arguments[name] for name in names if isinstance(arguments.get(name), str)}
+    operator = kind(**{**arguments, **dict.fromkeys(late, "{{ params.later }}")})
+    for name, value in late.items():
+        setattr(operator, name, value)
+    return operator
+
+
 def sync_operator(**arguments: Any) -> BankSyncTriggerSyncOperator:
     """A sync operator that polls often."""
     return BankSyncTriggerSyncOperator(**{"task_id": "sync", "poll_interval": 0.05, **arguments})

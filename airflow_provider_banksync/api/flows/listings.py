@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from airflow_provider_banksync.api import codec, endpoints
 from airflow_provider_banksync.api.flows.core import Flow, Send
 from airflow_provider_banksync.api.jobs import validate_status
-from airflow_provider_banksync.api.validation import validate_choice, validate_limit, validate_scope
-from airflow_provider_banksync.exceptions import BankSyncConfigError, BankSyncError, BankSyncNotFoundError
+from airflow_provider_banksync.api.validation import validate_limit, validate_resource
+from airflow_provider_banksync.exceptions import BankSyncError, BankSyncNotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from airflow_provider_banksync.api.messages import Call, Reply, Row
 
 log = logging.getLogger(__name__)
-RESOURCES = ("workspaces", "portals", "banks", "accounts", "feeds", "integrations", "enrichments", "jobs")
-#: These belong to the addressed workspace. They have no family listing.
-WITHOUT_FAMILY_SCOPE = ("workspaces", "portals")
 _SCOPED = {
     "banks": endpoints.list_banks,
     "feeds": endpoints.list_feeds,
@@ -42,18 +39,6 @@ class ListingRequest:
     owner: Row = field(default_factory=dict)
     subject: str = ""
     bank: Row = field(default_factory=dict)
-
-
-def validate_resource(resource: str, scope: str) -> None:
-    """Refuse a listing that does not exist.
-
-    :raises BankSyncConfigError: `resource` or `scope` is unknown, or the resource does not have this scope.
-    """
-    validate_choice("resource", resource, RESOURCES)
-    if validate_scope(scope) == "family" and resource in WITHOUT_FAMILY_SCOPE:
-        raise BankSyncConfigError(
-            f"resource {resource!r} has no scope='family'. Use scope='self': it lists all."
-        )
 
 
 def list_resource(
@@ -90,7 +75,7 @@ def listing_requests(
 ) -> Flow[list[ListingRequest]]:
     """Return the requests that make up a listing; the caller sends them.
 
-    :param resource: one of `RESOURCES`, except portals.
+    :param resource: one of `api.validation.RESOURCES`, except portals.
     :param status: for jobs: list only those in this status.
     :param limit: for jobs: maximum jobs of one request.
     :param select: picks, from the banks (for accounts), the feeds (for jobs) or the family's workspaces (for

@@ -1,11 +1,8 @@
 """The file formats, and a row writer for each."""
 
-from airflow_provider_banksync.api.validation import validate_choice
+from airflow_provider_banksync.api.validation import COMPRESSIONS, FORMATS, validate_choice
 
-FORMATS = ("jsonl", "csv", "parquet")
-COMPRESSIONS = ("gzip", "zstd")
-#: What to do if values do not fit their columns.
-ON_DRIFT = ("warn", "fail")
+__all__ = ["COMPRESSIONS", "FORMATS", "validate_format"]
 
 
 def validate_format(file_format: str, compression: str | None) -> None:
