@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from airflow_provider_banksync.export.checkpoints import Checkpoint, DataFile
+from airflow_provider_banksync.export.formats.schema import PORTAL_NAME
 from airflow_provider_banksync.export.storage.folder import ExportError, storage_errors
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ class WriteTarget:
     """Where and how an export writes.
 
     :param max_rows: maximum rows of a file; None: no limit.
+    :param portal_name: write the client's name into each row of CSV and Parquet.
     :param path_of: the path of the file with this number of a partition.
     :param check_lock: raises if another task has taken the lock.
     :param save: stores the checkpoint of a complete partition.
@@ -33,6 +35,7 @@ class WriteTarget:
     folder: Folder
     output_format: OutputFormat
     max_rows: int | None
+    portal_name: bool
     path_of: Callable[[Partition, int], str]
     check_lock: Callable[[], None]
     save: Callable[[Checkpoint], None]
@@ -117,7 +120,8 @@ class AccountWriter:
         if self._writer is None:
             self._path = self._target.path_of(self._partition, len(self._files))
             self._file = self._target.folder.open(self._path)
-            self._writer = self._target.output_format.writer(self._file)
+            constants = {PORTAL_NAME: self._partition.portal} if self._target.portal_name else {}
+            self._writer = self._target.output_format.writer(self._file, constants)
         return self._writer
 
     def _flush(self) -> None:

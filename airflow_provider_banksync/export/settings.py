@@ -17,6 +17,7 @@ class ExportSettings:
     :param label: name of the folder of the window or batch; None if there is neither.
     :param single_workspace: all rows are of one workspace, and the folder of the export is the workspace's.
     :param max_rows: maximum rows of a file; None: no limit.
+    :param portal_name: write the client's name into each row of CSV and Parquet.
     :param selection: the fingerprint of the account selection.
     :param fingerprint: everything else that changes which rows are read.
     :param resumable: a retry continues from the checkpoints of this try.
@@ -30,6 +31,7 @@ class ExportSettings:
     label: str | None = None
     single_workspace: bool = False
     max_rows: int | None = None
+    portal_name: bool = True
     selection: str = ""
     fingerprint: str = ""
     resumable: bool = True
@@ -43,6 +45,13 @@ class ExportSettings:
 
     def digest(self, extension: str) -> str:
         """Return a digest of everything that decides which rows a part has."""
-        settings = [self.manifest_header, self.max_rows, extension, self.selection, self.fingerprint]
+        settings = [
+            self.manifest_header,
+            self.max_rows,
+            extension,
+            self.portal_name,
+            self.selection,
+            self.fingerprint,
+        ]
         text = json.dumps(settings, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()

@@ -88,7 +88,7 @@ class AccountSelection:
         """Return the partition of the workspace that a row of a listing belongs to."""
         if self.own_workspace_id is not None:
             return Partition(self.own_workspace_id)
-        return Partition(row["workspaceId"], (row.get("portal") or {}).get("name"))
+        return Partition(row["workspaceId"], _text((row.get("portal") or {}).get("name")))
 
     def of_workspaces(self, rows: list[Row]) -> list[Row]:
         """Return the rows of a listing whose workspace is selected."""

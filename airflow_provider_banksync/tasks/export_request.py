@@ -47,6 +47,7 @@ class ExportRequest:
     file_format: str
     compression: str | None
     escape_formulas: bool
+    portal_name: bool
     max_rows_per_file: int | None
     concurrency: int
     on_unavailable: str

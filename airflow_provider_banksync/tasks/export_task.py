@@ -176,6 +176,7 @@ class ExportTask:
             label=label,
             single_workspace=request.scope != "family",
             max_rows=request.max_rows_per_file,
+            portal_name=request.portal_name,
             selection=selection.fingerprint(),
             fingerprint=f"{request.escape_formulas} {request.from_date} {request.full_refresh}",
             resumable=request.is_account_data,

@@ -89,6 +89,8 @@ class BankSyncToObjectStorageOperator(BankSyncTaskMixin, BaseOperator):
     :param file_format: ``jsonl`` (each row with every field as it was sent), ``csv`` or ``parquet``.
     :param compression: ``gzip``, ``zstd`` or None. With None, Parquet uses Snappy.
     :param escape_formulas: in CSV, put a ``'`` before texts that a spreadsheet would take for a formula.
+    :param portal_name: in CSV and Parquet, add the column ``portal_name``: the client's name, null for the parent
+        workspace and with ``scope="self"``.
     :param max_rows_per_file: begin another file after this many rows. None means no limit.
     :param concurrency: number of requests in flight, 1 to 64. They share the rate limit of the key.
     :param on_unavailable: what to do if accounts cannot be read, because their bank needs a new sign-in or they are
@@ -139,6 +141,7 @@ class BankSyncToObjectStorageOperator(BankSyncTaskMixin, BaseOperator):
         file_format: FileFormat = "jsonl",
         compression: Compression | None = None,
         escape_formulas: bool = True,
+        portal_name: bool = True,
         max_rows_per_file: int | None = None,
         concurrency: int = 8,
         on_unavailable: OnUnavailable = "fail",
@@ -152,7 +155,7 @@ class BankSyncToObjectStorageOperator(BankSyncTaskMixin, BaseOperator):
         validate_choice("on_drift", on_drift, ON_DRIFT)
         validate_choice("file_format", file_format, FORMATS)
         validate_choice("compression", compression, (None, *COMPRESSIONS))
-        validate_flags(incremental=incremental, escape_formulas=escape_formulas)
+        validate_flags(incremental=incremental, escape_formulas=escape_formulas, portal_name=portal_name)
         validate_integer("concurrency", concurrency, least=1, most=MAX_CONCURRENCY)
         if max_rows_per_file is not None:
             validate_integer("max_rows_per_file", max_rows_per_file, least=1)
@@ -177,6 +180,7 @@ class BankSyncToObjectStorageOperator(BankSyncTaskMixin, BaseOperator):
         self.file_format = file_format
         self.compression = compression
         self.escape_formulas = escape_formulas
+        self.portal_name = portal_name
         self.max_rows_per_file = max_rows_per_file
         self.concurrency = concurrency
         self.on_unavailable = on_unavailable

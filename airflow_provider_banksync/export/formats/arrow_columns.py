@@ -80,13 +80,11 @@ def _decoder(columns: Columns) -> msgspec.json.Decoder[Any]:
 # Arrays are made of buffers, because pa.array and pa.scalar import pandas if it is installed: 0.5 s and 40 MB.
 
 
-def _text_array(values: list[str | None], data_type: pa.DataType) -> pa.Array:
+def _text_array(values: list[str | None], _type: pa.DataType) -> pa.Array:
     first = values[0]
     size = len(values)
     if values.count(first) == size:  # such as the ids and the currency of an account
-        return (
-            pa.nulls(size, data_type) if first is None else pa.repeat(_single_text(first.encode())[0], size)
-        )
+        return repeat_text(first, size)
     try:
         return _split_array(_SEPARATOR.join(values).encode(), size)  # type: ignore[arg-type]
     except TypeError:  # one of them is None
@@ -138,6 +136,13 @@ def _single_text(text: bytes) -> pa.Array:
     """Return an array of one text."""
     ends = pa.py_buffer(array("i", (0, len(text))))
     return pa.Array.from_buffers(pa.string(), 1, [None, ends, pa.py_buffer(text)])
+
+
+def repeat_text(text: str | None, size: int) -> pa.Array:
+    """Return an array that repeats a text or null."""
+    if text is None:
+        return pa.nulls(size, pa.string())
+    return pa.repeat(_single_text(text.encode())[0], size)
 
 
 def _split_array(joined: bytes, size: int) -> pa.Array:

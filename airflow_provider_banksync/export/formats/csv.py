@@ -13,7 +13,7 @@ from airflow_provider_banksync.export.formats.schema import SCHEMAS, ColumnType
 from airflow_provider_banksync.export.formats.values import MAX_NUMBER_LENGTH, DoesNotFit, ExtraFields
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from airflow_provider_banksync.export.formats.base import ByteSink
     from airflow_provider_banksync.export.formats.values import Converter
@@ -39,9 +39,18 @@ class CsvWriter:
 
     Null is empty. Texts are quoted, even empty ones. Numbers, true and false are not. Objects and lists are JSON.
     `ExtraFields` go to the last column.
+
+    :param constants: text columns before the last one, with the same value in all rows.
     """
 
-    def __init__(self, sink: ByteSink, resource: str, *, escape_formulas: bool) -> None:
+    def __init__(
+        self,
+        sink: ByteSink,
+        resource: str,
+        constants: Mapping[str, str | None] | None = None,
+        *,
+        escape_formulas: bool,
+    ) -> None:
         self._sink = sink
         self._pending: list[RowBatch] = []
         self._resource = resource
@@ -50,7 +59,10 @@ class CsvWriter:
         self._cells = dict(_CELLS)
         if not escape_formulas:
             self._cells[ColumnType.TEXT] = _format_cell(values.fit_text, quote)
-        self._header: bytes | None = f"{','.join(values.column_names(self._columns))}\r\n".encode()
+        format_text = self._cells[ColumnType.TEXT]
+        self._constants = ["" if text is None else format_text(text) for text in (constants or {}).values()]
+        names = values.column_names(self._columns, constants or {})
+        self._header: bytes | None = f"{','.join(names)}\r\n".encode()
 
     def add(self, batch: RowBatch) -> bool:
         """Add rows. Return True: `flush` turns them into text, which takes longer than writing the text."""
@@ -70,6 +82,7 @@ class CsvWriter:
         columns: list[list[str]] = [
             extra.fit_column(name, self._cells[kind], null="") for name, kind in self._columns
         ]
+        columns += [[cell] * len(rows) for cell in self._constants]
         columns.append(["" if text is None else quote(text) for text in extra.to_json()])
         self.unfit.update(extra.unfit)
         lines = [",".join(line) for line in zip(*columns, strict=True)]

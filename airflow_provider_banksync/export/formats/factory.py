@@ -10,6 +10,8 @@ from airflow_provider_banksync.exceptions import BankSyncConfigError
 from airflow_provider_banksync.export.formats import validate_format
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from airflow_provider_banksync.export.formats.base import ByteStream, RowWriter
 
 _SUFFIXES = {None: "", "gzip": ".gz", "zstd": ".zst"}
@@ -55,19 +57,22 @@ class OutputFormat:
         # Parquet compresses its pages, not the file.
         return self.file_format + ("" if self.file_format == "parquet" else _SUFFIXES[self.compression])
 
-    def writer(self, stream: ByteStream) -> RowWriter:
-        """Return a writer of one file, which must get at least one row."""
+    def writer(self, stream: ByteStream, constants: Mapping[str, str | None] | None = None) -> RowWriter:
+        """Return a writer of one file, which must get at least one row.
+
+        :param constants: more text columns, before `EXTRA`, with the same value in all rows. JSON Lines have none.
+        """
         if self.file_format == "parquet":
             from airflow_provider_banksync.export.formats.parquet import ParquetWriter
 
-            return ParquetWriter(stream, self.resource, self.compression)
+            return ParquetWriter(stream, self.resource, self.compression, constants)
         from airflow_provider_banksync.export.formats.compression import open_compressor
         from airflow_provider_banksync.export.formats.csv import CsvWriter
         from airflow_provider_banksync.export.formats.jsonl import JsonlWriter
 
         sink = open_compressor(stream, self.compression)
         if self.file_format == "csv":
-            return CsvWriter(sink, self.resource, escape_formulas=self.escape_formulas)
+            return CsvWriter(sink, self.resource, constants, escape_formulas=self.escape_formulas)
         return JsonlWriter(sink)
 
 

@@ -14,12 +14,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from airflow_provider_banksync.export.formats import values
-from airflow_provider_banksync.export.formats.arrow_columns import build_arrays
+from airflow_provider_banksync.export.formats.arrow_columns import build_arrays, repeat_text
 from airflow_provider_banksync.export.formats.base import DrainFile
 from airflow_provider_banksync.export.formats.schema import EXTRA, SCHEMAS, Column, ColumnType
 from airflow_provider_banksync.export.formats.values import DECIMAL_PRECISION, DECIMAL_SCALE, ExtraFields
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from airflow_provider_banksync.export.formats.base import ByteStream
     from airflow_provider_banksync.export.formats.values import Converter
     from airflow_provider_banksync.extract.rows import Row, RowBatch
@@ -58,10 +60,13 @@ _CONVERTERS: dict[ColumnType, Converter] = {
 _CHECKED_BY_ARROW = frozenset({ColumnType.TEXT, ColumnType.BOOL})
 
 
-def schema(resource: str) -> pa.Schema:
-    """Return the schema of all files of a resource."""
+def schema(resource: str, constants: Iterable[str] = ()) -> pa.Schema:
+    """Return the schema of all files of a resource.
+
+    :param constants: names of text columns before the last one.
+    """
     fields = [pa.field(name, _TYPES[kind]) for name, kind in SCHEMAS[resource]]
-    return pa.schema([*fields, pa.field(EXTRA, pa.string())])
+    return pa.schema([*fields, *(pa.field(name, pa.string()) for name in (*constants, EXTRA))])
 
 
 @cache
@@ -74,14 +79,24 @@ os.register_at_fork(after_in_child=_encoder.cache_clear)  # a forked process has
 
 
 class ParquetWriter:
-    """Writes rows as Parquet. `ExtraFields` go to the last column."""
+    """Writes rows as Parquet. `ExtraFields` go to the last column.
 
-    def __init__(self, stream: ByteStream, resource: str, compression: str | None) -> None:
+    :param constants: text columns before the last one, with the same value in all rows.
+    """
+
+    def __init__(
+        self,
+        stream: ByteStream,
+        resource: str,
+        compression: str | None,
+        constants: Mapping[str, str | None] | None = None,
+    ) -> None:
         self._stream = stream
         self._resource = resource
         self._columns = SCHEMAS[resource]
         self.unfit: Counter[str] = Counter()
-        self._schema = schema(resource)
+        self._constants = list((constants or {}).values())
+        self._schema = schema(resource, constants or {})
         self._file = DrainFile()
         # Without a buffer, each small write would take the interpreter lock.
         self._buffer = pa.BufferedOutputStream(pa.PythonFile(self._file, mode="w"), _CHUNK)
@@ -105,6 +120,7 @@ class ParquetWriter:
                 arrays = self._fit_arrays(now)
             else:
                 arrays.append(pa.nulls(len(now), pa.string()))
+            arrays[-1:-1] = [repeat_text(text, len(now)) for text in self._constants]
             self._group.append(pa.RecordBatch.from_arrays(arrays, schema=self._schema))
             self._rows += len(now)
             self._bytes += now.size

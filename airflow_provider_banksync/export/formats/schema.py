@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 #: The last column: a JSON object of the fields that have no column, or whose value does not fit theirs.
 EXTRA = "extra"
+#: The column before it: the client's name. The API does not send it with a row of an account.
+PORTAL_NAME = "portal_name"
 
 
 class ColumnType(Enum):

@@ -19,7 +19,7 @@ from airflow_provider_banksync.api import codec
 from airflow_provider_banksync.export.formats.schema import DATES_SENT_AS_TIMESTAMPS, EXTRA, SCHEMAS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from datetime import date
 
     from airflow_provider_banksync.export.formats.schema import Columns
@@ -96,9 +96,9 @@ class ExtraFields:
         return texts
 
 
-def column_names(columns: Columns) -> list[str]:
+def column_names(columns: Columns, constants: Iterable[str] = ()) -> list[str]:
     """Return the names of the columns of a file. The last is `EXTRA`."""
-    return [*(column.name for column in columns), EXTRA]
+    return [*(column.name for column in columns), *constants, EXTRA]
 
 
 def json_text(value: Any) -> str:
