@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.triggers.base import TriggerEvent
 
-from airflow_provider_banksync.exceptions import BankSyncError, BankSyncJobTimeoutError
+from airflow_provider_banksync.exceptions import BankSyncConfigError, BankSyncError, BankSyncJobTimeoutError
 from airflow_provider_banksync.tasks.base import progress_logger
 from airflow_provider_banksync.triggers import BankSyncTrigger
 
@@ -68,6 +68,8 @@ class BankSyncJobTrigger(BankSyncTrigger):
         except BankSyncJobTimeoutError as error:
             event |= await self._end_after_timeout(error.job)
         except BankSyncError as error:
+            if isinstance(error, BankSyncConfigError):
+                error.hint += f" Job {self.job_id} of feed {self.feed_id} may still be running."
             event |= {"status": "error", "error": error_to_event(error)}
         yield TriggerEvent(storable(event))
 

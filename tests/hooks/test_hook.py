@@ -7,10 +7,12 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowNotFoundException
 
 from airflow_provider_banksync import exceptions as x
 from airflow_provider_banksync.hooks.banksync import BankSyncHook
 from airflow_provider_banksync.provider_info import CONN_FIELDS
+from airflow_provider_banksync.triggers.job import BankSyncJobTrigger
 from tests.support.listings import listed
 from tests.support.sandbox_data import connect, family_feed, truth
 
@@ -285,6 +287,29 @@ def test_the_connection_is_read_without_blocking_the_loop(banksync_sandbox: Bank
             return (await client.send(endpoints.list_feeds())).value
 
     assert asyncio.run(main()) == truth(banksync_sandbox, "/v1/feeds", portal)
+
+
+def test_a_connection_that_only_a_blocking_look_up_finds_is_used(
+    banksync_sandbox: BankSyncSandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def find_nothing(conn_id: str) -> None:  # as in `airflow dags test` of Airflow 3.3
+        raise AirflowNotFoundException(f"The conn_id `{conn_id}` isn't defined")
+
+    monkeypatch.setattr("airflow.providers.common.compat.connection.get_async_connection", find_nothing)
+    client = asyncio.run(BankSyncHook().get_async_conn())
+    assert client.config.secret == banksync_sandbox.api_key
+
+
+def test_a_connection_that_the_triggerer_cannot_read(airflow_db: None) -> None:
+    trigger = BankSyncJobTrigger(feed_id="fd", job_id="jb", deadline=0, banksync_conn_id="elsewhere")
+
+    async def fire() -> Any:
+        return await anext(trigger.run())
+
+    message = asyncio.run(fire()).payload["error"]["message"]
+    assert message.startswith("Airflow finds no connection 'elsewhere' in this process. A deferred task reads")
+    assert "Give the triggerer the environment variables" in message
+    assert message.endswith("Job jb of feed fd may still be running.")
 
 
 def test_a_missing_key_names_the_field(monkeypatch: pytest.MonkeyPatch) -> None:
