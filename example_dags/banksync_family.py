@@ -2,21 +2,43 @@
 
 Needs the connection ``banksync_default`` with the parent workspace's key. Writes to the folder or bucket in the Airflow
 variable ``banksync_export_url``. You can set it as an environment variable: ``AIRFLOW_VAR_BANKSYNC_EXPORT_URL``.
+
+If a sync fails, the others continue, the task `clients_to_call` tells a person, and the run fails.
 """
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime, timezone
+from html import escape
+from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import DAG, task
 
+from airflow_provider_banksync.hooks.banksync import BankSyncHook
 from airflow_provider_banksync.operators.listing import BankSyncListOperator
 from airflow_provider_banksync.operators.sync import BankSyncTriggerSyncOperator
 from airflow_provider_banksync.transfers.object_storage import BankSyncToObjectStorageOperator
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 EXPORT_URL = "{{ var.value.get('banksync_export_url', 'file:///tmp/banksync-export') }}"
 # A manual run on Airflow 3 can have no logical date. The days are then counted back from the earliest start time.
 RUN_DAY = "(dag_run.logical_date or dag_run.run_after)"
+#: To get mail, set this Airflow variable to an address, and create the connection smtp_default with a "from_email".
+MAIL_TO = "{{ var.value.get('banksync_mail_to', '') }}"
+
+
+def tell(text: str, mail_to: str) -> None:
+    """Log which clients need attention, and mail it. Other notifiers, such as SlackNotifier, work in the same way."""
+    logging.getLogger(__name__).warning("These clients need attention:\n%s", text)
+    if mail_to:
+        from airflow.providers.smtp.notifications.smtp import SmtpNotifier
+
+        html = f"<pre>{escape(text)}</pre>"
+        SmtpNotifier(to=mail_to, subject="BankSync: clients need attention", html_content=html).notify({})
+
 
 with DAG(
     dag_id="banksync_family",
@@ -68,6 +90,24 @@ with DAG(
         )
         [sync, sync_trades] >> export
 
+    @task(trigger_rule="all_done", retries=0)
+    def clients_to_call(
+        listed: list[Iterable[Any] | None], jobs: list[Iterable[Any] | None], mail_to: str
+    ) -> list[str]:
+        """Return each feed that was not synced, with its client, and tell a person. Its task has the reason."""
+        wanted = {feed["feed_id"] for feeds in listed for feed in feeds or ()}
+        synced = {job["feedId"] for each in jobs for job in each or ()}
+        lines = sorted(
+            f"{(feed.get('portal') or {}).get('name', 'own workspace')}: {feed['name']}"
+            for feed in BankSyncHook().list_feeds("family")
+            if feed["id"] in wanted - synced
+        )
+        if lines:
+            tell("\n".join(lines), mail_to)
+        return lines
+
+    clients = clients_to_call([feeds.output, trade_feeds.output], [sync.output, sync_trades.output], MAIL_TO)
+
     @task(retries=0, trigger_rule="none_failed")
     def every_feed_synced() -> None:
         """Fail the DAG run if a sync failed. Without this task, the run would succeed.
@@ -75,4 +115,5 @@ with DAG(
         If the family has no trades feeds, Airflow skips ``sync_trades``. This does not fail the run.
         """
 
+    [sync, sync_trades] >> clients
     [sync, sync_trades] >> every_feed_synced()

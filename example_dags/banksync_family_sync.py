@@ -2,14 +2,16 @@
 
 If one client's bank login has expired, the other clients are still synced. The task waits until every feed has ended.
 If feeds failed, it then fails and names the clients and the reasons. You can add retries: a retry syncs only the failed
-feeds.
+feeds. The task `clients_to_call` then tells a person, and the run fails.
 
 Needs the connection ``banksync_default`` with the parent workspace's key.
 """
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime, timedelta, timezone
+from html import escape
 
 from airflow.providers.common.compat.sdk import DAG, task
 
@@ -17,6 +19,19 @@ from airflow_provider_banksync.operators.family import BankSyncFamilySyncOperato
 
 # A manual run on Airflow 3 can have no logical date. The days are then counted back from the earliest start time.
 RUN_DAY = "(dag_run.logical_date or dag_run.run_after)"
+#: To get mail, set this Airflow variable to an address, and create the connection smtp_default with a "from_email".
+MAIL_TO = "{{ var.value.get('banksync_mail_to', '') }}"
+
+
+def tell(text: str, mail_to: str) -> None:
+    """Log which clients need attention, and mail it. Other notifiers, such as SlackNotifier, work in the same way."""
+    logging.getLogger(__name__).warning("These clients need attention:\n%s", text)
+    if mail_to:
+        from airflow.providers.smtp.notifications.smtp import SmtpNotifier
+
+        html = f"<pre>{escape(text)}</pre>"
+        SmtpNotifier(to=mail_to, subject="BankSync: clients need attention", html_content=html).notify({})
+
 
 with DAG(
     dag_id="banksync_family_sync",
@@ -44,11 +59,19 @@ with DAG(
     )
 
     @task(trigger_rule="all_done", retries=0)
-    def clients_to_call(results: dict[str, dict[str, str | None]] | None = None) -> list[str]:
-        """Return the failures, sorted by client. A failed sync task also has a result."""
-        rows = (results or {}).values()
-        return sorted(
+    def clients_to_call(results: list[dict[str, dict[str, str | None]] | None], mail_to: str) -> list[str]:
+        """Return the failures, sorted by client, and tell a person. A failed sync task also has a result."""
+        rows = [row for result in results for row in (result or {}).values()]
+        lines = sorted(
             f"{row['portal'] or 'own workspace'}: {row['error']}" for row in rows if row["error"] is not None
         )
+        if lines:
+            tell("\n".join(lines), mail_to)
+        return lines
 
-    [sync, sync_trades] >> clients_to_call(sync.output)
+    @task(retries=0, trigger_rule="none_failed")
+    def every_feed_synced() -> None:
+        """Fail the DAG run if a sync failed. Without this task, the run would succeed."""
+
+    [sync, sync_trades] >> clients_to_call([sync.output, sync_trades.output], MAIL_TO)
+    [sync, sync_trades] >> every_feed_synced()

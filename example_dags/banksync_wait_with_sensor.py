@@ -6,11 +6,27 @@ Needs the connection ``banksync_default``. Trigger it with the name of a feed in
 from __future__ import annotations
 
 from datetime import datetime, timezone
+from html import escape
+from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG, Param, task
 
 from airflow_provider_banksync.operators.sync import BankSyncTriggerSyncOperator
 from airflow_provider_banksync.sensors.job import BankSyncJobSensor
+
+
+def tell(context: Any) -> None:
+    """Mail the error to a person. Other notifiers, such as SlackNotifier, work in the same way.
+
+    To get mail, set the Airflow variable ``banksync_mail_to`` to an address, and create the connection
+    ``smtp_default`` with a ``from_email``.
+    """
+    if mail_to := context["var"]["value"].get("banksync_mail_to", ""):
+        from airflow.providers.smtp.notifications.smtp import SmtpNotifier
+
+        html = f"<pre>{escape(str(context.get('exception')))}</pre>"
+        SmtpNotifier(to=mail_to, subject="BankSync: a sync failed", html_content=html).notify(context)
+
 
 with DAG(
     dag_id="banksync_wait_with_sensor",
@@ -18,6 +34,7 @@ with DAG(
     schedule=None,
     start_date=datetime(2026, 1, 1, tzinfo=timezone.utc),
     params={"feed_name": Param("", type="string", description="The name of the feed to sync.")},
+    default_args={"on_failure_callback": tell},
     tags=["banksync", "example"],
     doc_md=__doc__,
 ) as dag:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ DEFERRAL_GRACE = 600.0
 #: A trigger stops this share of the `execution_timeout` early, but at most this many seconds. Otherwise Airflow 2 ends
 #: the task before the trigger has cancelled the job.
 CANCEL_SHARE, MAX_CANCEL_TIME = 0.1, 5.0
+#: ``{{ params.name }}`` or ``{{ params["name"] }}``.
+_ONE_PARAM = re.compile(r"""\s*\{\{-?\s*params(?:\.(\w+)|\[["'](.+?)["']\])\s*-?\}\}\s*""")
 #: Seconds between two log lines about a job whose status does not change.
 PROGRESS_INTERVAL = 60.0
 
@@ -81,16 +84,24 @@ class BankSyncTaskMixin:
     def _do_render_template_fields(
         self, parent: Any, template_fields: Any, context: Context, jinja_env: Any, seen_oids: set[int]
     ) -> None:
-        """Render, and note whether the template of the workspace rendered as empty. Mapped tasks also call it."""
+        """Render, and note whether the template of the workspace rendered as empty. Mapped tasks also call it.
+
+        A template that is one param, such as ``{{ params.workspace_id }}``, keeps the param's None.
+        """
         from airflow_provider_banksync.tasks.xcom import row_texts
 
         before = self.workspace_id
+        params = context.get("params") or {}
+        left_empty = [name for name in template_fields if is_empty_param(getattr(parent, name, None), params)]
         if parent is self:
             seen_oids |= row_texts(self, context, template_fields)
         super()._do_render_template_fields(  # type: ignore[misc]  # the operator's
             parent, template_fields, context, jinja_env, seen_oids
         )
-        self._workspace_rendered_empty = before is not None and self.workspace_id is None
+        for name in left_empty:
+            setattr(parent, name, None)
+        became_empty = before is not None and self.workspace_id is None
+        self._workspace_rendered_empty = became_empty and "workspace_id" not in left_empty
 
     def to_xcom(self, value: Any) -> Any:
         """Return a result in a form that XCom returns unchanged, and that no task downstream renders."""
@@ -109,6 +120,13 @@ class BankSyncTaskMixin:
         if self._workspace_rendered_empty:
             require_id("workspace_id", self.workspace_id)
         return BankSyncHook(self.banksync_conn_id, workspace_id=self.workspace_id)
+
+
+def is_empty_param(template: object, params: Any) -> bool:
+    """Tell whether a template is one param and nothing else, and the param is None. Jinja writes it as "None"."""
+    match = _ONE_PARAM.fullmatch(template) if isinstance(template, str) else None
+    name = match and (match[1] or match[2])
+    return bool(name) and name in params and params[name] is None
 
 
 def require_id(name: str, value: object) -> str:

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_banksync.compat import AIRFLOW, StartTriggerArgs
-from airflow_provider_banksync.tasks.base import DEFERRAL_GRACE
+from airflow_provider_banksync.tasks.base import DEFERRAL_GRACE, is_empty_param
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import BaseSensorOperator
@@ -81,6 +81,8 @@ def _render_for_triggerer(sensor: BaseSensorOperator, value: Any) -> Any:
             raise _NeedsWorkerError("only a worker can map and zip XComs")
     if not isinstance(value, str) or "{" not in value:
         return value
+    if (dag := sensor.get_dag()) is not None and is_empty_param(value, dag.params):
+        raise _NeedsWorkerError("only a worker passes on that a param is None")
     if not _RENDERS_IN_TRIGGERER:
         raise _NeedsWorkerError("this Airflow renders no templates in the triggerer")
     if sensor.get_closest_mapped_task_group() is not None:

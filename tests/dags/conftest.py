@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.support.paths import ROOT
+from tests.support.smtp_server import SmtpServer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,3 +28,12 @@ def run_dag(dag_runner: DagRunner, tmp_path: Path) -> RunDag:
         return dag_runner.run(ROOT / "example_dags" / name, env=env, timeout=timeout, **conf)
 
     return run
+
+
+@pytest.fixture
+def mail_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[SmtpServer]:
+    """Receive the mail of the examples, which are set up as their comments say."""
+    with SmtpServer() as server:
+        monkeypatch.setenv("AIRFLOW_VAR_BANKSYNC_MAIL_TO", "books@example.com")
+        monkeypatch.setenv("AIRFLOW_CONN_SMTP_DEFAULT", json.dumps(server.connection))
+        yield server

@@ -5,9 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from decimal import Decimal
+from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,10 +21,11 @@ from tests.support.paths import ROOT
 from tests.support.sandbox_data import family_feed, truth
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
     from airflow_provider_banksync.sandbox import BankSyncSandbox
     from tests.dags.conftest import RunDag
+    from tests.support.smtp_server import SmtpServer
 
 EXAMPLES = sorted(path.name for path in (ROOT / "example_dags").glob("*.py"))
 EXPORTED = ("banks", "feeds", "integrations", "accounts")
@@ -130,6 +135,10 @@ def check_family(sandbox: BankSyncSandbox, run: dict[str, Any], export: Path) ->
     assert known == {job["id"] for job in sandbox.jobs}, "the job's id is in XCom, whatever its end"
     for resource in EXPORTED:
         assert states(run, f"export_{resource}") == ["success"]
+    (clients,) = [task["result"] for task in run["tasks"] if task["task_id"] == "clients_to_call"]
+    assert clients == sorted(
+        f"{feed['portal']['name']}: {feed['name']}" for feed in feeds if feed["id"] in doomed
+    )
     assert states(run, "every_feed_synced") == ["upstream_failed"]
     assert run["state"] == "failed", "a client's failed sync must show"
     # Airflow 3.0 shows, in dag.test() alone, its own request to mask the key.
@@ -158,7 +167,9 @@ def test_the_family_of_25_clients(banksync_sandbox: BankSyncSandbox, run_dag: Ru
 
 
 @pytest.mark.banksync_sandbox(portals=3, job_seconds=(0.2, 0.8), broken_banks=1, row_error_share=0)
-def test_the_family_in_one_task(banksync_sandbox: BankSyncSandbox, run_dag: RunDag) -> None:
+def test_the_family_in_one_task(
+    banksync_sandbox: BankSyncSandbox, run_dag: RunDag, mail_server: SmtpServer
+) -> None:
     feeds = {row["id"]: row for row in truth(banksync_sandbox, "/v1/feeds?scope=family")}
     run = run_dag("banksync_family_sync.py")
     jobs = {job["feedId"]: job for job in banksync_sandbox.jobs}
@@ -168,6 +179,7 @@ def test_the_family_in_one_task(banksync_sandbox: BankSyncSandbox, run_dag: RunD
     doomed = {feed_id for feed_id, job in jobs.items() if job["status"] == "failed"} - trades
     assert doomed
     assert (states(run, "sync"), states(run, "clients_to_call")) == (["failed"], ["success"])
+    assert run["state"] == "failed", "a client's failed sync must show"
     results = {task["task_id"]: task["result"] for task in run["tasks"]}
     assert set(results["sync"]) == set(feeds) - trades, "there is a result although the task has failed"
     assert {feed_id for feed_id, row in results["sync"].items() if row["error"]} == doomed
@@ -177,6 +189,8 @@ def test_the_family_in_one_task(banksync_sandbox: BankSyncSandbox, run_dag: RunD
         assert any(line.startswith(f"{portal}: ") and why in line for line in results["clients_to_call"])
         assert portal in run["log"]
         assert why in run["log"]
+    (mail,) = mail_server.texts()
+    assert all(escape(line) in mail for line in results["clients_to_call"])
     lines = [line for line in run["log"].splitlines() if "msg=MaskSecret(" not in line]
     assert [line for line in lines if banksync_sandbox.api_key in line] == []
     assert files_with(banksync_sandbox.api_key) == []
@@ -200,6 +214,55 @@ def test_a_wait_with_the_sensor(banksync_sandbox: BankSyncSandbox, run_dag: RunD
     (waited,) = [task["result"] for task in run["tasks"] if task["task_id"] == "wait"]
     assert waited == banksync_sandbox.jobs[0]
     assert waited["status"] == "completed"
+
+
+@pytest.fixture
+def connection_in_database(
+    banksync_sandbox: BankSyncSandbox, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """Move the connection from the environment into Airflow's database."""
+    monkeypatch.delenv("AIRFLOW_CONN_BANKSYNC_DEFAULT")
+    row = ("banksync_default", "banksync", banksync_sandbox.url, banksync_sandbox.api_key)
+    with closing(sqlite3.connect(Path(os.environ["AIRFLOW_HOME"]) / "airflow.db")) as database:
+        database.execute(
+            "INSERT INTO connection (conn_id, conn_type, host, password, is_encrypted, is_extra_encrypted)"
+            " VALUES (?, ?, ?, ?, 0, 0)",
+            row,
+        )
+        database.commit()
+        yield
+        database.execute("DELETE FROM connection WHERE conn_id = 'banksync_default'")
+        database.commit()
+
+
+@pytest.mark.banksync_sandbox(portals=1, time_scale=1000, row_error_share=0)
+def test_a_single_feed_with_what_its_form_requires(
+    banksync_sandbox: BankSyncSandbox, run_dag: RunDag, connection_in_database: None
+) -> None:
+    feed = truth(banksync_sandbox, "/v1/feeds")[0]
+    run = run_dag("banksync_single_feed.py", feed_id=feed["id"])
+    assert run["state"] == "success", run["log"][-4000:]
+    (job,) = banksync_sandbox.jobs
+    assert (job["feedId"], job["status"]) == (feed["id"], "completed")
+
+
+# The tests above and the one of the lake do the same for the other examples.
+@pytest.mark.parametrize(
+    ("name", "param"),
+    [("banksync_single_feed.py", "feed_id"), ("banksync_wait_with_sensor.py", "feed_name")],
+)
+@pytest.mark.banksync_sandbox(portals=1, time_scale=1000, row_error_share=0)
+def test_a_broken_bank_ends_red_and_is_told(
+    banksync_sandbox: BankSyncSandbox, run_dag: RunDag, mail_server: SmtpServer, name: str, param: str
+) -> None:
+    feed = truth(banksync_sandbox, "/v1/feeds")[0]
+    for account in feed["sourceConfig"]["accounts"]:
+        banksync_sandbox.break_bank(account["bankId"])
+    run = run_dag(name, **{param: feed[param.removeprefix("feed_")]})
+    assert run["state"] == "failed", run["log"][-4000:]
+    (job,) = banksync_sandbox.jobs
+    (mail,) = mail_server.texts()
+    assert escape(job["errors"][0]["message"]) in mail
 
 
 @pytest.mark.banksync_sandbox(portals=2, time_scale=1000)

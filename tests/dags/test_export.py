@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 
     from airflow_provider_banksync.sandbox import BankSyncSandbox
     from tests.dags.conftest import RunDag
+    from tests.support.smtp_server import SmtpServer
 
+EXPORTS = {"transactions", "new_transactions", "balances"}
 EVENT = """
 import json
 from airflow.utils.session import create_session
@@ -34,13 +37,24 @@ with create_session() as session:
     AIRFLOW == (3, 0), reason="the dag.test() of Airflow 3.0 takes the outlets of a new DAG for inactive"
 )
 @pytest.mark.banksync_sandbox(portals=4)
-def test_the_lake(banksync_sandbox: BankSyncSandbox, run_dag: RunDag, tmp_path: Path) -> None:
+def test_the_lake(
+    banksync_sandbox: BankSyncSandbox, run_dag: RunDag, mail_server: SmtpServer, tmp_path: Path
+) -> None:
     portal, name = banksync_sandbox.portals[-1]
     (bank, *_) = [bank for bank in banks() if bank["workspaceId"] == portal]
     banksync_sandbox.break_bank(bank["id"])
     run = run_dag("banksync_lake.py")
-    assert run["state"] == "success", run["log"][-20000:]
-    results = {task["task_id"]: task["result"] for task in run["tasks"]}
+    states = {task["task_id"]: task["state"] for task in run["tasks"]}
+    assert states.pop("everything_exported") == "failed", (
+        "a person must see the bank that needs a new sign-in"
+    )
+    assert (run["state"], set(states.values())) == ("failed", {"success"}), run["log"][-20000:]
+    results = {task["task_id"]: task["result"] for task in run["tasks"] if task["task_id"] in EXPORTS}
+    assert set(results) == EXPORTS
+    (clients,) = [task["result"] for task in run["tasks"] if task["task_id"] == "clients_to_call"]
+    assert {tuple(line.split(": ")[:2]) for line in clients} == {(name, bank["name"])}
+    (mail,) = mail_server.texts()
+    assert all(escape(line) in mail for line in clients)
     lake = tmp_path / "export"
     files = tree(lake)
     window = results["transactions"]

@@ -307,7 +307,9 @@ def test_a_connection_that_the_triggerer_cannot_read(airflow_db: None) -> None:
         return await anext(trigger.run())
 
     message = asyncio.run(fire()).payload["error"]["message"]
-    assert message.startswith("Airflow finds no connection 'elsewhere' in this process. A deferred task reads")
+    assert message.startswith(
+        "Airflow finds no connection 'elsewhere' in this process. A deferred task reads"
+    )
     assert "Give the triggerer the environment variables" in message
     assert message.endswith("Job jb of feed fd may still be running.")
 

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import DAG, BaseOperator
+from airflow.providers.common.compat.sdk import DAG, BaseOperator, Param
 
 from airflow_provider_banksync import exceptions as x
 from airflow_provider_banksync.compat import AIRFLOW
@@ -151,6 +151,13 @@ def test_templates_that_only_a_worker_can_render(given: str) -> None:
     sensor = job_sensor(given)
     assert sensor.start_from_trigger is False
     assert sensor.start_trigger_args is None
+
+
+@pytest.mark.parametrize(("where", "starts"), [(None, False), ("ws", RENDERS)])
+def test_a_param_that_may_be_empty_needs_a_worker(where: str | None, starts: bool) -> None:
+    params = {"where": Param(where, type=["null", "string"])}
+    sensor = job_sensor("j", dag=DAG("d", schedule=None, params=params), workspace_id="{{ params.where }}")
+    assert sensor.start_from_trigger is starts
 
 
 def test_what_another_task_pushed() -> None:

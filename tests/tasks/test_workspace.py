@@ -57,3 +57,38 @@ def test_a_template_with_the_id_of_a_portal(banksync_sandbox: BankSyncSandbox, n
     portal, _ = banksync_sandbox.portals[0]
     found = run_task(rendered("{{ where }}", native=native, where=portal)).result
     assert [row["id"] for row in found] == [row["id"] for row in truth(banksync_sandbox, "/v1/feeds", portal)]
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+@pytest.mark.parametrize("native", [False, True])
+@pytest.mark.parametrize(
+    "template",
+    ["{{ params.where }}", "{{params['where']}}", '{{- params["where"] -}}', " {{ params.where }} "],
+)
+def test_a_param_that_is_left_empty_is_none(
+    banksync_sandbox: BankSyncSandbox, template: str, native: bool, mapped: bool
+) -> None:
+    operator = rendered(template, native=native, mapped=mapped, params={"where": None})
+    assert operator.workspace_id is None
+    found = run_task(operator).result
+    assert [row["id"] for row in found] == [row["id"] for row in truth(banksync_sandbox, "/v1/feeds")]
+
+
+@pytest.mark.parametrize("native", [False, True])
+@pytest.mark.parametrize(
+    ("template", "where"),
+    [("{{ params.where }}", ""), ("{{ params.where or where }}", None)],
+)
+def test_only_a_template_of_one_param_may_be_none(
+    banksync_sandbox: BankSyncSandbox, template: str, where: Any, native: bool
+) -> None:
+    operator = rendered(template, native=native, params={"where": where}, where=None)
+    with pytest.raises(AirflowFailException, match="workspace_id"):
+        run_task(operator)
+    assert banksync_sandbox.requests == []
+
+
+def test_a_param_with_the_id_of_a_portal(banksync_sandbox: BankSyncSandbox) -> None:
+    portal, _ = banksync_sandbox.portals[0]
+    operator = rendered("{{ params.where }}", native=False, params={"where": portal})
+    assert operator.workspace_id == portal
