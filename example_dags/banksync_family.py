@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import DAG, task
+from airflow.providers.common.compat.sdk import DAG, get_current_context, task
 
 from airflow_provider_banksync.hooks.banksync import BankSyncHook
 from airflow_provider_banksync.operators.listing import BankSyncListOperator
@@ -37,7 +37,8 @@ def tell(text: str, mail_to: str) -> None:
         from airflow.providers.smtp.notifications.smtp import SmtpNotifier
 
         html = f"<pre>{escape(text)}</pre>"
-        SmtpNotifier(to=mail_to, subject="BankSync: clients need attention", html_content=html).notify({})
+        mail = SmtpNotifier(to=mail_to, subject="BankSync: clients need attention", html_content=html)
+        mail.notify(get_current_context())
 
 
 with DAG(

@@ -18,7 +18,7 @@ from datetime import datetime, timezone
 from html import escape
 from typing import Any
 
-from airflow.providers.common.compat.sdk import DAG, AirflowFailException, Asset, task
+from airflow.providers.common.compat.sdk import DAG, AirflowFailException, Asset, get_current_context, task
 
 from airflow_provider_banksync.transfers.object_storage import BankSyncToObjectStorageOperator
 
@@ -37,7 +37,8 @@ def tell(text: str, mail_to: str) -> None:
         from airflow.providers.smtp.notifications.smtp import SmtpNotifier
 
         html = f"<pre>{escape(text)}</pre>"
-        SmtpNotifier(to=mail_to, subject="BankSync: clients need attention", html_content=html).notify({})
+        mail = SmtpNotifier(to=mail_to, subject="BankSync: clients need attention", html_content=html)
+        mail.notify(get_current_context())
 
 
 with DAG(

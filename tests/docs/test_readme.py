@@ -10,6 +10,7 @@ import pytest
 
 from airflow_provider_banksync.hooks.banksync import BankSyncHook
 from airflow_provider_banksync.provider_info import CONN_FIELDS, get_provider_info
+from airflow_provider_banksync.sandbox.control.cli import _banner
 from tests.support.paths import ROOT
 from tests.support.sandbox_data import truth
 
@@ -31,11 +32,29 @@ def test_the_dag_works_when_pasted(
     banksync_sandbox: BankSyncSandbox, dag_runner: DagRunner, tmp_path: Path
 ) -> None:
     (code,) = blocks("python")
-    feed = truth(banksync_sandbox, "/v1/feeds")[0]
-    assert "Current account to Notion" in code
     dag_file = tmp_path / "my_first_sync.py"
-    dag_file.write_text(code.replace("Current account to Notion", feed["name"]), encoding="utf-8")
+    dag_file.write_text(code, encoding="utf-8")
     told = dag_runner.run(dag_file, env={"AIRFLOW__CORE__DAGS_FOLDER": str(tmp_path)})
+    assert told["state"] == "success", told["log"][-6000:]
+    (job,) = banksync_sandbox.jobs
+    assert job["status"] == "completed"
+    (feed,) = [row for row in truth(banksync_sandbox, "/v1/feeds") if row["id"] == job["feedId"]]
+    assert feed["destinationConfig"]["type"] == "notion", "as its name says"
+
+
+@pytest.mark.banksync_sandbox(portals=1, time_scale=1000, row_error_share=0)
+def test_what_the_sandbox_prints_works_when_pasted(
+    banksync_sandbox: BankSyncSandbox,
+    dag_runner: DagRunner,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    banner = _banner(banksync_sandbox)
+    (connection,) = re.findall(r"^export AIRFLOW_CONN_BANKSYNC_DEFAULT='(.*)'$", banner, re.MULTILINE)
+    monkeypatch.setenv("AIRFLOW_CONN_BANKSYNC_DEFAULT", connection)
+    (code,) = re.findall(r"^from .*\nfrom .*\nwith DAG.*\n", banner, re.MULTILINE)
+    (tmp_path / "first_sync.py").write_text(code, encoding="utf-8")
+    told = dag_runner.run(tmp_path / "first_sync.py", env={"AIRFLOW__CORE__DAGS_FOLDER": str(tmp_path)})
     assert told["state"] == "success", told["log"][-6000:]
     assert [job["status"] for job in banksync_sandbox.jobs] == ["completed"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -229,15 +230,20 @@ def test_the_command_prints_its_url_and_stops_on_a_signal(number):
                 break
         url = re.search(r"URL +(http://127\.0\.0\.1:\d+)", said)
         key = re.search(r"API key +(bsk_\w{44})", said)
+        added = re.search(r"^airflow connections add banksync_default --conn-json (.+)$", said, re.MULTILINE)
+        assert "  Feed     Current account to Notion\n" in said
         pasted = re.search(r"export (AIRFLOW_CONN_BANKSYNC_DEFAULT=.+)", said)
         assert url
         assert key
+        assert added
         assert pasted
         headers = {"X-API-Key": key[1], "User-Agent": "tests/1.0"}
         assert len(requests.get(f"{url[1]}/v1/workspaces", headers=headers, timeout=300).json()["data"]) == 3
         (assignment,) = shlex.split(pasted[1])
-        uri = urlsplit(assignment.partition("=")[2])
-        assert (unquote(uri.password or ""), unquote(uri.hostname or "")) == (key[1], url[1])
+        connection = json.loads(assignment.partition("=")[2])
+        assert (connection["password"], connection["host"]) == (key[1], url[1])
+        assert connection["extra"] == {"rate_limit_per_minute": 100_000}, "a number, not a text"
+        assert json.loads(*shlex.split(added[1])) == connection
         process.send_signal(number)
         rest, complaints = process.communicate(timeout=300)
         assert (process.returncode, rest.strip(), complaints) == (0, "Stopped.", "")

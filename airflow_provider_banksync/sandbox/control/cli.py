@@ -79,18 +79,39 @@ def _serve(sandbox: BankSyncSandbox) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
     with sandbox:
-        sys.stdout.write(
-            f"BankSync sandbox {__version__}: {sandbox.world.parent.name} with {len(sandbox.portals)} client"
-            f" portals (seed {sandbox.world.seed.number}, time x{sandbox.clock.scale:g})\n\n"
-            f"  URL      {sandbox.url}\n"
-            f"  API key  {sandbox.api_key}\n\n"
-            f"Airflow connection, to paste into the shell that runs Airflow:\n\n"
-            f"  export AIRFLOW_CONN_BANKSYNC_DEFAULT='{sandbox.connection_uri}'\n\n"
-            f"For faults, clock, requests and transactions see {sandbox.url}/_sandbox. Ctrl-C stops the sandbox.\n"
-        )
+        sys.stdout.write(_banner(sandbox))
         sys.stdout.flush()
         stopped.wait()
     sys.stdout.write("\nStopped.\n")
+
+
+def _banner(sandbox: BankSyncSandbox) -> str:
+    """Return what a newcomer needs: the address, a connection and a DAG to paste."""
+    sync = f'BankSyncTriggerSyncOperator(task_id="sync", feed_name="{sandbox.feed_name}")'
+    firm = f"{sandbox.world.parent.name} with {len(sandbox.portals)} client portals"
+    return f"""\
+BankSync sandbox {__version__}: {firm} (seed {sandbox.world.seed.number}, time x{sandbox.clock.scale:g})
+
+  URL      {sandbox.url}
+  API key  {sandbox.api_key}
+  Feed     {sandbox.feed_name}
+
+1. Create the connection in Airflow:
+
+airflow connections add banksync_default --conn-json '{sandbox.connection_json}'
+
+   Or set it in the shell that runs Airflow:
+
+export AIRFLOW_CONN_BANKSYNC_DEFAULT='{sandbox.connection_json}'
+
+2. Save this DAG in your dags folder, and run it with "airflow dags test first_sync":
+
+from airflow.providers.common.compat.sdk import DAG
+from airflow_provider_banksync.operators.sync import BankSyncTriggerSyncOperator
+with DAG("first_sync", schedule=None) as dag: {sync}
+
+For faults, clock, requests and transactions see {sandbox.url}/_sandbox. Ctrl-C stops the sandbox.
+"""
 
 
 def _make_parser() -> argparse.ArgumentParser:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -120,10 +121,23 @@ class SandboxState:
 
         It sets the client's rate limit to that of the sandbox. If the sandbox has none, it sets a very high one.
         """
-        limit = self._rate_limit
-        per_minute = 100_000 if limit is None else max(1, int(limit.requests * 60 / limit.window))
         target = f"{quote(self.api_key, safe='')}@{quote(self.url, safe='')}"
-        return f"banksync://:{target}/?rate_limit_per_minute={per_minute}"
+        return f"banksync://:{target}/?rate_limit_per_minute={self._client_rate_limit()}"
+
+    @property
+    def connection_json(self) -> str:
+        """The same as JSON, also for ``airflow connections add --conn-json``."""
+        fields = {"conn_type": "banksync", "host": self.url, "password": self.api_key}
+        return json.dumps({**fields, "extra": {"rate_limit_per_minute": self._client_rate_limit()}})
+
+    def _client_rate_limit(self) -> int:
+        limit = self._rate_limit
+        return 100_000 if limit is None else max(1, int(limit.requests * 60 / limit.window))
+
+    @property
+    def feed_name(self) -> str:
+        """The name of a feed of transactions in the firm's own workspace. It is the feed in README.md."""
+        return str(self.world.feeds(self.world.parent)[0].settings["name"])
 
     @property
     def workspace_id(self) -> str:

@@ -83,6 +83,8 @@ SECURITIES = (
 )
 """Symbol, name, price in US cents, decimals of a quantity."""
 
+#: The firm's first feed. README.md names it in its first DAG.
+FIRM_FEED = "Current account to Notion"
 DESTINATIONS = {
     "notion": ("Notion", "https://cdn.banksync.example/icons/notion.svg"),
     "google_sheets": ("Google Sheets", "https://cdn.banksync.example/icons/google-sheets.svg"),

@@ -195,6 +195,8 @@ def _integrations(seed: Seed, workspace: Workspace) -> tuple[Integration, ...]:
     """Return one or two destinations of different types."""
     draws, types = seed.draws("integrations", workspace.id), list(names.DESTINATIONS)
     first = draws.below(len(types))
+    if not workspace.is_portal:
+        first = types.index("notion")  # for names.FIRM_FEED
     integrations = []
     for order in range(draws.between(1, 2)):
         type_ = types[(first + order) % len(types)]
@@ -216,6 +218,8 @@ def _feeds(
         feed_id = seed.id("feed", workspace.id, order)
         created = workspace.created_at + timedelta(days=130 + order, seconds=draws.below(3_600))
         integration, updated = draws.pick(integrations), created + timedelta(days=draws.below(30))
+        if name == names.FIRM_FEED:
+            integration = integrations[0]
         accounts = [{"bankId": each.bank.id, "accountId": each.id} for each in members]
         settings: Row = {
             "name": name,
@@ -240,7 +244,8 @@ def _feeds(
         if account.kind is not Kind.INVESTMENT:
             by_bank.setdefault(account.bank.id, []).append(account)
     for members in by_bank.values():
-        add("transactions", f"{members[0].bank.name} transactions", members)
+        name = f"{members[0].bank.name} transactions" if workspace.is_portal else names.FIRM_FEED
+        add("transactions", name, members)
     if not workspace.is_portal or draws.chance(0.5):
         add("balances", "Daily balances", accounts)
     invested = [account for account in accounts if account.kind is Kind.INVESTMENT]
