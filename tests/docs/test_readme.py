@@ -59,6 +59,20 @@ def test_what_the_sandbox_prints_works_when_pasted(
     assert [job["status"] for job in banksync_sandbox.jobs] == ["completed"]
 
 
+@pytest.mark.banksync_sandbox(portals=1, time_scale=1000, row_error_share=0)
+def test_the_form_of_the_sync_page_works_with_its_required_field_alone(
+    banksync_sandbox: BankSyncSandbox, dag_runner: DagRunner, tmp_path: Path
+) -> None:
+    page = (ROOT / "docs" / "sync.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "by_hand.py").write_text(code, encoding="utf-8")
+    feed = truth(banksync_sandbox, "/v1/feeds")[0]
+    env = {"AIRFLOW__CORE__DAGS_FOLDER": str(tmp_path)}
+    told = dag_runner.run(tmp_path / "by_hand.py", env=env, feed_id=feed["id"])
+    assert told["state"] == "success", told["log"][-6000:]
+    assert [(job["feedId"], job.get("startDate")) for job in banksync_sandbox.jobs] == [(feed["id"], None)]
+
+
 def test_the_connection_works_when_pasted(monkeypatch: pytest.MonkeyPatch) -> None:
     (value,) = re.findall(r"export AIRFLOW_CONN_BANKSYNC_DEFAULT='(.*)'", README)
     key = "bsk_" + "r" * 44
