@@ -19,10 +19,12 @@ __all__ = [
     "expand_input",
     "mapped_arguments",
     "mask_secret",
+    "read_xcom",
     "redact_secrets",
     "stored_size",
     "task_state",
     "was_rescheduled",
+    "write_xcom",
 ]
 
 #: Version of the running Airflow, for example (3, 3).
@@ -87,6 +89,30 @@ def task_state(instance: Any) -> str | None:
     )
     (state,) = states[instance.run_id].values()
     return None if state is None else str(state)
+
+
+def read_xcom(instance: Any, key: str) -> Any:
+    """Return an XCom of a task instance, in its task or in its trigger; None: there is none.
+
+    :raises Exception: Airflow is older than 3.3, or it does not answer.
+    """
+    return _xcom().get_one(key=key, **_ids_of(instance))
+
+
+def write_xcom(instance: Any, key: str, value: Any) -> None:
+    """Write an XCom of a task instance, in its task or in its trigger.
+
+    :raises Exception: as `read_xcom`.
+    """
+    _xcom().set(key, value, **_ids_of(instance))
+
+
+def _xcom() -> Any:
+    return import_module("airflow.sdk.execution_time.xcom").XCom
+
+
+def _ids_of(instance: Any) -> dict[str, Any]:
+    return {name: getattr(instance, name) for name in ("dag_id", "task_id", "run_id", "map_index")}
 
 
 def expand_input(task: Any) -> Any:

@@ -228,6 +228,11 @@ class BankSyncFamilySyncOperator(BankSyncTaskMixin, BaseOperator):
             out_of_time = event.get("timed_out", False) and event.get("limit") == "execution_timeout"
             return self._finish(context, results, out_of_time=out_of_time)
 
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Continue after the trigger. If the task fails, keep for a retry which jobs the trigger started."""
+        with self._family_state(context).keeping_started_jobs():
+            return super().resume_execution(next_method, next_kwargs, context)
+
     def on_kill(self) -> None:
         """Cancel the jobs that this task started, all at the same time."""
         self._killed = True
@@ -289,7 +294,7 @@ class BankSyncFamilySyncOperator(BankSyncTaskMixin, BaseOperator):
         state.note_first_job(sync.settings.since, sync.own_jobs())
         if self.deferrable and not sync.is_done and not self._killed:
             self._family_sync = None
-            self._defer(sync, results, deadline)
+            self._defer(sync, state, results, deadline)
         return self._run_here(sync)
 
     def _run_here(self, sync: FamilySync) -> list[FeedResult]:
@@ -337,25 +342,20 @@ class BankSyncFamilySyncOperator(BankSyncTaskMixin, BaseOperator):
             in_time = thread.run(lambda: cancel_started_jobs(sync, config), timeout=CANCEL_DEADLINE)
         self.log.info("%s %s", reason, sync.describe_cancellation(in_time=in_time))
 
-    def _defer(self, sync: FamilySync, results: list[FeedResult], deadline: TaskDeadline) -> None:
-        from airflow_provider_banksync.tasks.family_plan import MAX_PLAN, encode_plan
-        from airflow_provider_banksync.tasks.trigger_events import encode_rows
+    def _defer(
+        self, sync: FamilySync, state: FamilyState, results: list[FeedResult], deadline: TaskDeadline
+    ) -> None:
+        from airflow_provider_banksync.tasks.family_plan import encode_plan
         from airflow_provider_banksync.triggers.family import BankSyncFamilyJobsTrigger
 
         feeds, known = sync.unfinished(), [*results, *sync.results(done_only=True)]
         for_trigger, for_task = encode_plan(feeds, known)
-        own_jobs = encode_rows(sync.own_jobs())
-        if len(own_jobs) > MAX_PLAN:
-            self.log.warning(
-                "The trigger has no room to store %d jobs. A kill leaves them running.", len(sync.own_jobs())
-            )
-            own_jobs = "{}"
         # At the deadline, the trigger may need two requests for each feed.
         minutes = 2 * len(feeds) / self.hook.get_conn().config.rate_limit
         self.defer(
             trigger=BankSyncFamilyJobsTrigger(
                 **for_trigger,
-                own_jobs=own_jobs,
+                own_jobs=state.started_jobs.pass_to_trigger(sync.own_jobs()),
                 scope=self.scope,
                 banksync_conn_id=self.banksync_conn_id,
                 workspace_id=self.workspace_id or None,

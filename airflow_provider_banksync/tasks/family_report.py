@@ -10,6 +10,7 @@ from airflow_provider_banksync.api.jobs import SIGN_IN_HINT
 if TYPE_CHECKING:
     from airflow_provider_banksync.api.family.state import FeedResult
 
+
 #: The message of a failure names at most this many feeds. The log names all.
 MAX_NAMED = 20
 

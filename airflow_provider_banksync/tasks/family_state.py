@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from dataclasses import astuple, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_banksync.api.family.state import FeedResult
+from airflow_provider_banksync.tasks.started_jobs import StartedJobs
 from airflow_provider_banksync.tasks.task_store import TaskStore, TaskTries
 from airflow_provider_banksync.tasks.xcom import to_xcom
 
 if TYPE_CHECKING:
     import logging
+    from collections.abc import Iterator
 
     from airflow.providers.common.compat.sdk import Context
 
@@ -49,6 +52,8 @@ class FamilyState:
         self._request = request
         self._durable = durable
         self._store = TaskStore(context, log, durable=durable)
+        #: The jobs that the trigger started in this try.
+        self.started_jobs = StartedJobs(context["ti"], log)
         #: When the first job of the family sync was created, by BankSync's clock; None: there is no job.
         self.since: float | None = None
         #: The jobs, by feed, that the task certainly started.
@@ -88,6 +93,26 @@ class FamilyState:
         if since is not None:  # a retry recognizes all other jobs by this time
             self.known_job_ids = {}
         self._write()
+
+    @contextmanager
+    def keeping_started_jobs(self) -> Iterator[None]:
+        """If the task fails meanwhile, keep the jobs that the trigger started for a retry."""
+        try:
+            yield
+        except BaseException:
+            self._keep_started_jobs()
+            raise
+
+    def _keep_started_jobs(self) -> None:
+        # A retry does not need the jobs of feeds that are synced.
+        record = self._read()
+        if record is None:
+            return
+        synced = {result.record_key for result in self._stored_results(record)}
+        started = self.started_jobs.load()
+        jobs = {feed: job for feed, job in started.items() if feed not in synced}
+        if jobs:
+            self._store.set(KEY, {**record, "own_jobs": {**record["own_jobs"], **jobs}})
 
     def store_results(self, results: list[FeedResult]) -> None:
         """Store the results of feeds that a retry need not sync again."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
@@ -32,8 +33,8 @@ class BankSyncFamilyJobsTrigger(BankSyncTrigger):
         feeds, only fingerprints: the trigger then reads the listing again.
     :param known: JSON text: results of other feeds, which the event repeats.
     :param scope: scope of that listing.
-    :param own_jobs: JSON text: the jobs, by feed, that the task certainly started before. Other jobs that an earlier
-        process of the trigger started are resumed, but not cancelled.
+    :param own_jobs: JSON text: the jobs, by feed, that the task certainly started before. On Airflow 3.3 and later, the
+        trigger records the jobs that it starts. Other jobs of an earlier process are resumed, but not cancelled.
     :param since: when the first job of the family sync was created, by BankSync's clock, in seconds since the epoch.
     :param attempt_since: the same for this try of the task.
 
@@ -69,18 +70,22 @@ class BankSyncFamilyJobsTrigger(BankSyncTrigger):
         from airflow_provider_banksync.api import codec
         from airflow_provider_banksync.api.family import runner
         from airflow_provider_banksync.tasks.family_plan import named_feeds, read_plan
+        from airflow_provider_banksync.tasks.started_jobs import StartedJobs
         from airflow_provider_banksync.tasks.trigger_events import encode_rows, error_to_event
         from airflow_provider_banksync.tasks.xcom import storable
 
         event: dict[str, Any] = {"status": "ended", "limit": self.limit}
+        record = StartedJobs(self.task_instance, self.log)
         try:
             async with await self.open_client() as client:
                 feeds = await read_plan(self.feeds, self.scope, self.workspace_id, client)
-                self._family_sync = self._new_sync(feeds)
-                await runner.run_concurrently(self._family_sync, client)
+                self._family_sync = self._new_sync(feeds, await asyncio.to_thread(record.load))
+                async with record.recording(self._family_sync):
+                    await runner.run_concurrently(self._family_sync, client)
         except BankSyncError as error:
             event |= {"status": "error", "error": error_to_event(error)}
         sync = self._family_sync or self._new_sync(named_feeds(self.feeds))
+        await asyncio.to_thread(record.save, sync.own_jobs())
         results = [*codec.loads(self.known), *(result.to_json() for result in sync.results())]
         event |= {"timed_out": sync.timed_out, "results": encode_rows(results)}
         yield TriggerEvent(storable(event))
@@ -96,18 +101,20 @@ class BankSyncFamilyJobsTrigger(BankSyncTrigger):
             from airflow_provider_banksync.api.family import runner
             from airflow_provider_banksync.api.http import async_client
             from airflow_provider_banksync.tasks.family_plan import read_plan
+            from airflow_provider_banksync.tasks.started_jobs import StartedJobs
 
             if (sync := self._family_sync) is None:
                 async with async_client.AsyncClient(config.for_cancel()) as client:
                     feeds = await read_plan(self.feeds, self.scope, self.workspace_id, client)
-                sync = self._new_sync(feeds)
+                record = StartedJobs(self.task_instance, self.log)
+                sync = self._new_sync(feeds, await asyncio.to_thread(record.load))
             in_time = await runner.cancel_started_jobs(sync, config)
         except BankSyncError as error:
             self.log.warning("The task was killed. Could not cancel all of its jobs: %s", error)
         else:
             self.log.info("The task was killed. %s", sync.describe_cancellation(in_time=in_time))
 
-    def _new_sync(self, feeds: list[Feed]) -> FamilySync:
+    def _new_sync(self, feeds: list[Feed], started: dict[str, str] | None = None) -> FamilySync:
         from airflow_provider_banksync.api import codec
         from airflow_provider_banksync.api.family.sync import FamilySettings, FamilySync
 
@@ -116,5 +123,5 @@ class BankSyncFamilyJobsTrigger(BankSyncTrigger):
             FamilySettings(**{each.name: getattr(self, each.name) for each in fields(FamilySettings)}),
             clock=time.time,
             log=self.log,
-            own_jobs=codec.loads(self.own_jobs),
+            own_jobs={**codec.loads(self.own_jobs), **(started or {})},
         )

@@ -24,7 +24,7 @@ from tests.support.real_airflow import RealAirflow, kill, wait_until
 from tests.support.sandbox_data import truth
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
 #: At least so many kills, and so many waits; each victim is killed EACH times.
 KILLS = int(os.environ.get("BANKSYNC_KILLS", "4"))
@@ -52,11 +52,12 @@ pytestmark = [
 
 @dataclass
 class World:
-    """One Airflow, the sandbox whose syncs are killed, and the one whose syncs are waited for."""
+    """One Airflow, the sandbox whose syncs are killed, the one whose syncs are waited for, and one for each family."""
 
     airflow: RealAirflow
     kills: BankSyncSandbox
     waits: BankSyncSandbox
+    families: dict[str, BankSyncSandbox]
     told: dict[str, Any]
 
 
@@ -90,14 +91,18 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with (
         BankSyncSandbox(portals=25, job_seconds=(2, 15), **few) as kills,
         BankSyncSandbox(portals=60, job_seconds=(1800, 1800), **few) as waits,
+        BankSyncSandbox(portals=6, job_seconds=(1800, 1800), **few) as killed,
+        BankSyncSandbox(portals=6, job_seconds=(1800, 1800), **few) as moved,
     ):
+        families = {"family_killed": killed, "family_moved": moved}
         told = {
             "kills": choose(kills, "sync", -(-KILLS // EACH) + 2),
             "waits": choose(waits, "wait", WAITS + 2),
         }
         connections = {"banksync_default": kills.connection_uri, "banksync_long": waits.connection_uri}
+        connections |= {f"banksync_{name}": family.connection_uri for name, family in families.items()}
         with RealAirflow(tmp_path_factory.mktemp("kill"), told, connections) as airflow:
-            yield World(airflow, kills, waits, told)
+            yield World(airflow, kills, waits, families, told)
 
 
 def test_killed_workers(world: World, capsys: pytest.CaptureFixture[str]) -> None:
@@ -203,6 +208,7 @@ def test_restarted_triggerers(world: World, capsys: pytest.CaptureFixture[str]) 
     sandbox, airflow = world.waits, world.airflow
     begun = time.monotonic()
     run_id = airflow.api.start_run("waits")
+    killed_family = Family.start(world, "family_killed")
     names = list(world.told["waits"])
     everybody = len(names)
     wait_until(
@@ -210,7 +216,8 @@ def test_restarted_triggerers(world: World, capsys: pytest.CaptureFixture[str]) 
         MAX_WAIT + 5 * everybody,
         "all wait",
     )
-    time.sleep(3)
+    wait_until(lambda: len(killed_family.sandbox.jobs) == killed_family.size, MAX_WAIT, "all feeds started")
+    time.sleep(3)  # so that the trigger has recorded its jobs
     airflow.restart("triggerer", signal.SIGKILL)
     looks = looked(sandbox)  # not before: the old one may look until it has ended
     wait_until(lambda: all_looked_again(sandbox, looks, everybody), MAX_WAIT, "all wait in the new triggerer")
@@ -221,7 +228,13 @@ def test_restarted_triggerers(world: World, capsys: pytest.CaptureFixture[str]) 
     )
     assert {job["status"] for job in sandbox.jobs} <= set(ACTIVE), "a restart cancels nothing"
 
-    # Another triggerer takes over the triggers of one that is paused, as by a virtual machine that moves.
+    # Another triggerer takes over the triggers of one that is paused, as by a virtual machine that moves. One family is
+    # in the middle of its starts.
+    moved_family = Family.start(world, "family_moved", answer=5)
+    wait_until(
+        lambda: len(moved_family.sandbox.jobs) > moved_family.size // 4, MAX_WAIT, "some feeds started"
+    )
+    assert len(moved_family.sandbox.jobs) < moved_family.size
     airflow.components.start("second triggerer", *COMPONENTS["triggerer"])
     with airflow.paused("triggerer"):
         looks = looked(sandbox)
@@ -238,6 +251,9 @@ def test_restarted_triggerers(world: World, capsys: pytest.CaptureFixture[str]) 
     )
     assert LEFT_RUNNING[0] in airflow.task_logs(), "Airflow answers what the state of a task is"
     assert {job["status"] for job in sandbox.jobs} <= set(ACTIVE), "a hand-over cancels nothing"
+    killed_family.check(ACTIVE)
+    wait_until(lambda: len(moved_family.sandbox.jobs) >= moved_family.size, MAX_WAIT, "all feeds started")
+    moved_family.check(ACTIVE)
     airflow.stop("triggerer")
     looks = looked(sandbox)
     wait_until(
@@ -247,12 +263,18 @@ def test_restarted_triggerers(world: World, capsys: pytest.CaptureFixture[str]) 
     # Airflow 3.3 and later tell a trigger when its task is killed, or cleared.
     *rest, killed, cleared = names
     airflow.mark_failed("waits", run_id, killed)
+    airflow.mark_failed("family_killed", killed_family.run_id, "sync")
     airflow.clear("waits", run_id, cleared)
     feeds = {name: feed["id"] for name, feed in world.told["waits"].items()}
     wait_until(
         lambda: statuses(sandbox, feeds[killed]) == ["cancelled"],
         MAX_WAIT,
         "the killed task's job is cancelled",
+    )
+    wait_until(
+        lambda: {job["status"] for job in killed_family.sandbox.jobs} == {"cancelled"},
+        MAX_WAIT,
+        "the jobs of the killed family are cancelled, although another triggerer had started them",
     )
     wait_until(
         lambda: len(statuses(sandbox, feeds[cleared])) == 2, MAX_WAIT, "the cleared task starts another"
@@ -264,12 +286,21 @@ def test_restarted_triggerers(world: World, capsys: pytest.CaptureFixture[str]) 
     )
     assert statuses(sandbox, feeds[cleared])[0] == "cancelled"
     sandbox.clock.advance(1800)
+    moved_family.sandbox.clock.advance(1800)
     wait_until(
         lambda: airflow.api.run_state("waits", run_id) in ("success", "failed"),
         MAX_WAIT + 5 * everybody,
         "the run ends",
     )
+    wait_until(
+        lambda: airflow.api.run_state("family_moved", moved_family.run_id) in ("success", "failed"),
+        MAX_WAIT,
+        "the family ends",
+    )
     took = time.monotonic() - begun
+    killed_family.check(["cancelled"])
+    moved_family.check(["completed"])
+    assert airflow.api.run_state("family_moved", moved_family.run_id) == "success"
 
     tasks = airflow.tasks("waits", run_id)
     slices = Counter(name for name, _ in airflow.started())
@@ -285,6 +316,31 @@ def test_restarted_triggerers(world: World, capsys: pytest.CaptureFixture[str]) 
         assert statuses(sandbox, feeds[name]) == ["completed"], "one job, and nobody cancelled it"
     assert statuses(sandbox, feeds[killed]) == ["cancelled"]
     assert statuses(sandbox, feeds[cleared]) == ["cancelled", "completed"]
+
+
+@dataclass
+class Family:
+    """A family sync: its run, its sandbox, and how many feeds it has."""
+
+    run_id: str
+    sandbox: BankSyncSandbox
+    size: int
+
+    @classmethod
+    def start(cls, world: World, dag_id: str, *, answer: float = 0) -> Family:
+        """Start it. The answer to each request for a sync takes so many seconds after the job is there."""
+        sandbox = world.families[dag_id]
+        rows = truth(sandbox, "/v1/feeds?scope=family")
+        size = sum(feed["dataType"] in ("transactions", "balances", "holdings", "loans") for feed in rows)
+        if answer:
+            late = Fault.latency(answer)
+            sandbox.faults.add(late, method="POST", path="/v1/feeds/*/sync", when="after")
+        return cls(world.airflow.api.start_run(dag_id), sandbox, size)
+
+    def check(self, expected: Collection[str]) -> None:
+        """Check that each feed has one job, with one of these statuses."""
+        assert len({job["feedId"] for job in self.sandbox.jobs}) == len(self.sandbox.jobs) == self.size
+        assert {job["status"] for job in self.sandbox.jobs} <= set(expected)
 
 
 def statuses(sandbox: BankSyncSandbox, feed_id: str) -> list[str]:

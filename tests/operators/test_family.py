@@ -758,7 +758,7 @@ def test_a_restart_where_another_job_was_in_the_way_of_the_first(
 def test_a_killed_trigger_cancels_what_its_run_certainly_started(
     banksync_sandbox: BankSyncSandbox, cancel: bool, moved: bool
 ) -> None:
-    """A trigger can store nothing. After its restart, only the task's own record proves whose a job is."""
+    """Without XComs, as before Airflow 3.3: after a restart, only the task's own record proves whose a job is."""
     feeds = feeds_of(banksync_sandbox)
     joined = list(feeds)[4]
     BankSyncHook(workspace_id=feeds[joined]["workspaceId"]).trigger_sync(joined)

@@ -18,6 +18,7 @@ from airflow_provider_banksync.api.family.sync import FamilySync
 from airflow_provider_banksync.hooks.banksync import BankSyncHook
 from airflow_provider_banksync.tasks import family_plan
 from airflow_provider_banksync.tasks.base import TaskDeadline
+from airflow_provider_banksync.tasks.family_state import FamilyState
 from tests.operators.test_family import _a_wait_moves_the_servers_clock as _quick_waits  # noqa: F401
 from tests.operators.test_family import deferred, feeds_of, operator
 from tests.support.task_runs import Run, run_task, run_trigger
@@ -52,12 +53,14 @@ def test_two_thousand_feeds_fit_into_a_trigger_of_mysql(
     ]
     settings = FamilySettings(deadline=time.time() + 60, since=1_764_518_400.5, attempt_since=1_764_518_400.5)
     deadline = TaskDeadline(settings.deadline)
+    context: Any = {"ti": Run()}
+    state = FamilyState(context, logging.getLogger(), {}, retries=0, durable=True)
     for known in ([], results):
         for jobs in (400, 2_000):  # that an earlier try started
             own = {f"{feed.workspace_id}/{feed.feed_id}": new_id() for feed in feeds[:jobs]}
             sync = FamilySync(feeds, settings, clock=time.time, log=logging.getLogger(), own_jobs=own)
             with pytest.raises(TaskDeferred) as deferral:
-                operator(deferrable=True)._defer(sync, known, deadline)
+                operator(deferrable=True)._defer(sync, state, known, deadline)
             assert stored_bytes(deferral.value) < 65_535
     kwargs = deferral.value.kwargs
     assert kwargs is not None
@@ -93,11 +96,13 @@ def test_a_feed_that_is_gone_when_the_trigger_starts_is_reported(
     kwargs: Any = deferral.kwargs
     results = task.execute_complete({"ti": Run()}, run_trigger(trigger), **kwargs)  # type: ignore[typeddict-item]
     assert results.pop(gone) == {
+        "feed_name": feeds[gone]["name"],
         "workspace_id": feeds[gone]["workspaceId"],
         "portal": (feeds[gone]["portal"] or {}).get("name"),
         "job_id": None,
         "status": "not_started",
         "written": None,
+        "not_written": None,
         "error": "BankSync does not list the feed any more",
     }
     assert {row["status"] for row in results.values()} == {"completed"}

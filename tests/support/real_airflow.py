@@ -71,7 +71,8 @@ class RealAirflow:
         self.api = run.api
         try:
             run.bring_up()
-            wait_until(lambda: all(map(self.api.has_dag, ("kills", "waits"))), 300, "the DAGs are parsed")
+            dags = ("kills", "waits", "family_killed", "family_moved")
+            wait_until(lambda: all(map(self.api.has_dag, dags)), 300, "the DAGs are parsed")
         except BaseException:
             self._stack.close()
             raise

@@ -12,7 +12,7 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG
 
-from airflow_provider_banksync.operators.sync import BankSyncTriggerSyncOperator
+from airflow_provider_banksync.operators.sync import BankSyncFamilySyncOperator, BankSyncTriggerSyncOperator
 
 TOLD = json.loads(os.environ["BANKSYNC_KILLS"])
 
@@ -52,3 +52,13 @@ with DAG("kills", schedule=None, start_date=START) as kills:
 with DAG("waits", schedule=None, start_date=START) as waits:
     for task_id, wanted in TOLD["waits"].items():
         sync(task_id, wanted, deferrable=True, max_poll_interval=10, banksync_conn_id="banksync_long")
+
+for dag_id in ("family_killed", "family_moved"):
+    with DAG(dag_id, schedule=None, start_date=START) as globals()[dag_id]:
+        BankSyncFamilySyncOperator(
+            task_id="sync",
+            data_types=["transactions", "balances", "holdings", "loans"],
+            deferrable=True,
+            max_poll_interval=5,
+            banksync_conn_id=f"banksync_{dag_id}",
+        )
