@@ -63,6 +63,15 @@ def check_family_rows(rows: Iterable[Row]) -> None:
             )
 
 
+def portal_name(row: Row) -> str | None:
+    """Return the name of the client of a row of a family listing. If it has no name, its id. None: the parent's row."""
+    portal = row.get("portal")
+    if not isinstance(portal, dict):
+        return None
+    name = portal.get("name")
+    return name if isinstance(name, str) and name.strip() else str(portal.get("id"))
+
+
 def _not_attributable(row: Row, problem: str) -> BankSyncResponseError:
     return BankSyncResponseError(
         f"a row (id {row.get('id')!r}) {problem}, so it cannot be attributed.",

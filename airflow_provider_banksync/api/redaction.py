@@ -7,12 +7,15 @@ import re
 #: Characters of a text that are read, and that are shown.
 _MAX_READ = 4096
 _MAX_SHOWN = 300
+_MAX_NAME = 100
 _TAG = re.compile(r"<(script|style)\b.*?</\1>|<[a-zA-Z/!?][^>]*>?", re.IGNORECASE | re.DOTALL)
 _KEY = re.compile(r"bsk_[\w-]+")
 _BEARER = re.compile(r"(?i)\b(bearer) +[\w.~+/=-]{8,}")
-#: ANSI escape sequences, which would act on the terminal of a reader of the log, and all other control characters.
+#: ANSI escape sequences, which would act on the terminal of a reader of the log, all other control characters, and
+#: those that show a text from right to left.
 _CONTROL = re.compile(
-    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.?)|[\x00-\x08\x0e-\x1f\x7f-\x9f]"
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|.?)"
+    r"|[\x00-\x08\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
 )
 _CREDENTIALS = re.compile(r"//\S{1,200}@")
 #: Dates, times and UUIDs look like account numbers, but are not.
@@ -50,6 +53,11 @@ def redact(words: object, secret: str = "", most: int = _MAX_SHOWN) -> str:
     parts[::2] = [_ACCOUNT_NUMBER.sub(_last_four, part) for part in parts[::2]]
     text = "".join(parts)
     return f"{text[:most]}…" if len(text) > most else text
+
+
+def show_name(name: object) -> str:
+    """Return the name of a client, bank, account or feed for a log or an error. A client can choose any text."""
+    return redact(name, most=_MAX_NAME)
 
 
 def _last_four(number: re.Match[str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_banksync.api.redaction import show_name
 from airflow_provider_banksync.api.retry_policy import asks_for_long_wait
 from airflow_provider_banksync.exceptions import (
     BankSyncAuthError,
@@ -48,11 +49,13 @@ class Partition:
         return self.workspace_id, self.bank_id or "", self.account_id or ""
 
     def __str__(self) -> str:
-        names = ["own workspace" if self.portal is None else f"client {self.portal!r}"]
+        names = ["own workspace" if self.portal is None else f"client {show_name(self.portal)!r}"]
         if self.bank_id is not None:
-            names.append(f"bank {self.bank or self.bank_id!r}")
+            name = show_name(self.bank) if self.bank else self.bank_id
+            names.append(f"bank {name!r}")
         if self.account_id is not None:
-            names.append(f"account {self.account or self.account_id!r} ({self.account_id})")
+            name = show_name(self.account) if self.account else self.account_id
+            names.append(f"account {name!r} ({self.account_id})")
         return ", ".join(names)
 
     def to_json(self) -> dict[str, Any]:

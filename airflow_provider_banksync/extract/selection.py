@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_banksync.api import endpoints
 from airflow_provider_banksync.api.flows import listings
+from airflow_provider_banksync.api.ownership import portal_name
 from airflow_provider_banksync.exceptions import BankSyncConfigError
 from airflow_provider_banksync.extract.filters import (
     matches,
@@ -88,7 +89,7 @@ class AccountSelection:
         """Return the partition of the workspace that a row of a listing belongs to."""
         if self.own_workspace_id is not None:
             return Partition(self.own_workspace_id)
-        return Partition(row["workspaceId"], _text((row.get("portal") or {}).get("name")))
+        return Partition(row["workspaceId"], portal_name(row))
 
     def of_workspaces(self, rows: list[Row]) -> list[Row]:
         """Return the rows of a listing whose workspace is selected."""

@@ -58,13 +58,21 @@ class BankSyncFeedOperator(BankSyncTaskMixin, BaseOperator):
             return require_id("feed_id", self.feed_id)
         feed = self.hook.find_feed(require_id("feed_name", self.feed_name))
         feed_id = require_id("id of the feed", feed["id"])
-        self.log.info('Feed "%s" has the id %s.', self.feed_name, feed_id)
+        self.log.info('Feed "%s" has the id %s.', self._shown_name(), feed_id)
         return feed_id
+
+    def _shown_name(self) -> str:
+        """Return the name of the feed for the log. It may come from a listing."""
+        from airflow_provider_banksync.api.redaction import show_name
+
+        return show_name(self.feed_name)
 
     def _describe_feed(self, job: dict[str, Any]) -> str:
         """Return the feed of a job and its workspace, names first."""
         workspace_id = self.workspace_id or job.get("workspaceId")
-        feed = f'"{self.feed_name}" ({job.get("feedId")})' if self.feed_name else f"feed {job.get('feedId')}"
+        feed = (
+            f'"{self._shown_name()}" ({job.get("feedId")})' if self.feed_name else f"feed {job.get('feedId')}"
+        )
         return f"{feed} in workspace {workspace_id}" if workspace_id else feed
 
 

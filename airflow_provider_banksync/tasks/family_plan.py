@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_banksync.api import codec, endpoints
 from airflow_provider_banksync.api.family.state import Feed, FeedResult
+from airflow_provider_banksync.api.ownership import portal_name
 from airflow_provider_banksync.tasks.trigger_events import encode_rows
 
 if TYPE_CHECKING:
@@ -79,5 +80,5 @@ def _fingerprint(feed: Feed) -> bytes:
 
 def feed_of_row(row: Row, own_workspace_id: str | None) -> Feed:
     """Return the feed of a row of a listing."""
-    portal = (row.get("portal") or {}).get("name")
-    return Feed(row["id"], row.get("workspaceId") or own_workspace_id, portal, str(row.get("name")))
+    workspace_id = row.get("workspaceId") or own_workspace_id
+    return Feed(row["id"], workspace_id, portal_name(row), str(row.get("name")))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_banksync.api import jobs
 from airflow_provider_banksync.api.family.poll_schedule import PollSchedule
 from airflow_provider_banksync.api.jobs import Ownership
+from airflow_provider_banksync.api.redaction import show_name
 from airflow_provider_banksync.api.retry_policy import NotFoundGrace
 from airflow_provider_banksync.exceptions import BankSyncAuthError, BankSyncEdgeBlockedError
 
@@ -50,8 +51,8 @@ class Feed:
     @property
     def display_name(self) -> str:
         """The feed's name and client, then its id, for messages."""
-        client = f"client {self.portal}" if self.portal else "own workspace"
-        return f'"{self.name}" ({client}, feed {self.feed_id})'
+        client = f"client {show_name(self.portal)}" if self.portal else "own workspace"
+        return f'"{show_name(self.name)}" ({client}, feed {self.feed_id})'
 
 
 @dataclass

@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from airflow_provider_banksync.api import endpoints, jobs
-from airflow_provider_banksync.api.redaction import redact
+from airflow_provider_banksync.api.redaction import redact, show_name
 
 if TYPE_CHECKING:
     import logging
@@ -163,7 +163,7 @@ class BankConnected(Condition["Row"]):
     def check(self, value: Row) -> Row | None:
         """Return the bank if it is connected."""
         if is_connected(value):
-            self._log.info("Bank %r (%s) is connected.", value.get("name"), value.get("id"))
+            self._log.info("Bank %r (%s) is connected.", show_name(value.get("name")), value.get("id"))
             return value
         reason = describe_connection(value)
         if reason != self.last_seen:
@@ -182,10 +182,11 @@ class BankConnected(Condition["Row"]):
     def _log_change(self, workspace: Row) -> None:
         owner = self._workspace_label
         if workspace:
-            owner = f"{workspace.get('workspaceName')!r} ({workspace.get('workspaceId')})"
+            owner = f"{show_name(workspace.get('workspaceName'))!r} ({workspace.get('workspaceId')})"
         bank, reason = self._bank, self.last_seen.rstrip(".")
         hint = f" {owner} must sign in to the bank again (BankSyncHook.create_bank_link makes a link)."
-        args = (bank.get("name"), bank.get("id"), owner, reason, hint if needs_sign_in(bank) else "")
+        name = show_name(bank.get("name"))
+        args = (name, bank.get("id"), owner, reason, hint if needs_sign_in(bank) else "")
         self._warn("Bank %r (%s) of %s is not connected: %s.%s", *args)
 
 

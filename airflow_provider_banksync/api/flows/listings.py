@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from airflow_provider_banksync.api import codec, endpoints
 from airflow_provider_banksync.api.flows.core import Flow, Send
 from airflow_provider_banksync.api.jobs import validate_status
+from airflow_provider_banksync.api.redaction import show_name
 from airflow_provider_banksync.api.validation import validate_limit, validate_resource
 from airflow_provider_banksync.exceptions import BankSyncError, BankSyncNotFoundError
 
@@ -192,7 +193,8 @@ def _request_for(
     row: Row, kind: str, scope: str, list_rows: Callable[..., Call[list[Row]]]
 ) -> ListingRequest:
     """Return the request for what belongs to a bank or a feed."""
-    subject, bank = f"{kind} {row.get('name') or row['id']!r}", row if kind == "bank" else {}
+    name = show_name(row["name"]) if row.get("name") else row["id"]
+    subject, bank = f"{kind} {name!r}", row if kind == "bank" else {}
     if scope != "family":
         return ListingRequest(list_rows(row["id"]), subject=subject, bank=bank)
     owner = {"workspaceId": row["workspaceId"], "portal": row.get("portal")}
