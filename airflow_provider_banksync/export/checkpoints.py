@@ -134,7 +134,7 @@ class CheckpointStore:
             safe = all(map(layout.is_part_path, record.superseded))
             if value["format_version"] == _RECORD_VERSION and safe:
                 return record
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             pass
         raise ExportError(
             f"{self._control}/{path}, the record of an earlier try, is damaged, or a newer version of this package "

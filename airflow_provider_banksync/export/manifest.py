@@ -21,7 +21,7 @@ FORMAT_VERSION = 3
 #: What is counted for each account, if it is not 0, and for all accounts together: rows that came twice, rows outside
 #: of the requested days, and accounts that do not support the resource.
 SPECIAL = ("duplicates", "outside_window", "not_supported")
-_DAMAGED = (KeyError, TypeError, ValueError, AttributeError)
+_DAMAGED = (KeyError, TypeError, ValueError, AttributeError, RecursionError)
 
 
 @dataclass
@@ -246,13 +246,23 @@ def read_paths(manifest: dict[str, Any] | None) -> set[str]:
 
 
 def _is_complete(manifest: dict[str, Any]) -> bool:
-    """Return whether a manifest has all fields of this format."""
+    """Return whether a manifest has all fields of this format, and they agree.
+
+    If a part of the list were lost, the next batch would read its accounts from the beginning, and double their rows.
+    """
     try:
         read_cursors(manifest)
         read_unavailable(manifest)
-        count_unfit(read_checkpoints(manifest))
+        checkpoints = read_checkpoints(manifest)
+        count_unfit(checkpoints)
+        files = [file.path for each in checkpoints for file in each.files]
+        rows = {
+            each.partition.key: each.rows for each in checkpoints if each.partition.account_id is not None
+        }
+        accounts = {_partition(entry).key: entry["rows"] for entry in manifest.get("accounts", [])}
+        agree = manifest["rows"] == sum(each.rows for each in checkpoints) and accounts == rows
         lists = (manifest["files"], manifest.get("selections", []), manifest.get("ended_tries", []))
-        return isinstance(manifest["rows"], int) and all(isinstance(each, list) for each in lists)
+        return agree and len(set(files)) == len(files) and all(isinstance(each, list) for each in lists)
     except _DAMAGED:
         return False
 

@@ -157,6 +157,8 @@ def test_a_damaged_file_is_written_again(
         (b'{"format_version": 3, "rows": 0, "files": [{"path": 7}]}', "is damaged"),
         (b'{"format_version": 3, "rows": 0, "files": [], "ended_tries": 1}', "is damaged"),
         (b'{"format_version": "3", "rows": 0, "files": []}', "is damaged"),
+        (b'{"format_version": 3, "rows": 1, "files": [], "unavailable": []}', "is damaged"),
+        (b"[" * 100_000, "is damaged"),
         (b'{"format_version": 4}', "has format_version 4, and this version of the package reads 3"),
     ],
 )

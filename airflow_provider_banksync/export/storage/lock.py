@@ -138,5 +138,5 @@ def _parse(body: bytes) -> dict[str, Any] | None:
         lock = json.loads(body)
         known = lock["format_version"] == _VERSION and isinstance(lock["seen"], (int, float))
         return lock if known and isinstance(lock["writer"], str) and isinstance(lock["token"], str) else None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
