@@ -18,7 +18,7 @@ CONN_FIELDS: dict[str, dict[str, Any]] = {
     },
     "auth": {
         "label": "Authentication",
-        "description": "api_key: Password is an API key (bsk_...). bearer: Password is a session token.",
+        "description": "api_key: the field API key holds an API key (bsk_...). bearer: it holds a session token.",
         "schema": {"type": ["string", "null"], "enum": ["api_key", "bearer"], "default": "api_key"},
     },
     "timeout": {
@@ -33,7 +33,8 @@ CONN_FIELDS: dict[str, dict[str, Any]] = {
     },
     "rate_limit_per_minute": {
         "label": "Requests per minute",
-        "description": "The rate limit of the key: 100 on the standard plan, 500 on Pro. Default: 100.",
+        "description": "The rate limit of the key: 100 on the standard plan (30 for some keys), 500 on Pro. "
+        "Default: 100.",
         "schema": {"type": ["integer", "null"], "minimum": 1, "maximum": 100000},
     },
     "rate_limit_store": {
@@ -58,8 +59,9 @@ UI_FIELD_BEHAVIOUR: dict[str, Any] = {
     "hidden-fields": ["schema", "login"],
     "relabeling": {"password": "API key", "host": "Base URL"},
     "placeholders": {
-        "password": "bsk_... (BankSync: Settings, API keys)",
+        "password": "bsk_... (BankSync: menu of the workspace, Developers)",
         "host": "https://api.banksync.io",
+        "port": "443 (Airflow's Test button fails without a port)",
         "workspace_id": "empty: the workspace of the key",
         "timeout": "60",
         "max_retries": "5",

@@ -197,17 +197,18 @@ def _secret(password: str | None, *, bearer: bool) -> str:
     if not secret:
         what = "session token" if bearer else "API key"
         raise BankSyncConfigError(
-            f"the field Password is empty. It must contain the {what}.",
-            hint="Create a key in BankSync under Settings, API keys, and paste it into Password.",
+            f"the field API key (password) is empty. It must contain the {what}.",
+            hint="Create a key in BankSync (menu of the workspace, Developers), and paste it into this field.",
         )
     if not bearer and not secret.startswith("bsk_"):
         raise BankSyncConfigError(
-            "the field Password does not contain a BankSync API key. A key starts with 'bsk_'.",
+            "the field API key (password) does not contain a BankSync API key. A key starts with 'bsk_'.",
             hint="To use a session token, set auth to 'bearer' in the field Extra.",
         )
     if not is_header_value(secret):
         raise BankSyncConfigError(
-            "the field Password contains spaces or characters that no key has.", hint="Paste the key again."
+            "the field API key (password) contains spaces or characters that no key has.",
+            hint="Paste the key again.",
         )
     return secret
 
@@ -239,14 +240,16 @@ def _base_url(host: str | None, port: int | None, schema: str | None) -> tuple[s
         name = None
     if name is None or url.username is not None or url.query or url.fragment or _INVALID_HOST.search(text):
         raise BankSyncConfigError(
-            "the field Host is not a valid host name or URL.",
+            "the field Base URL (host) is not a valid host name or URL.",
             hint=f"Leave it empty for {DEFAULT_BASE_URL}, or enter a host such as 'api.banksync.io'.",
         )
     if url.scheme not in ("http", "https"):
-        raise BankSyncConfigError(f"the field Host starts with {url.scheme}://.", hint="Use https://.")
+        raise BankSyncConfigError(
+            f"the field Base URL (host) starts with {url.scheme}://.", hint="Use https://."
+        )
     if url.scheme == "http" and not _LOOPBACK.fullmatch(name):
         raise BankSyncConfigError(
-            f"the field Host uses plain http:// to {name}, which would send the key unencrypted.",
+            f"the field Base URL (host) uses plain http:// to {name}, which would send the key unencrypted.",
             hint="Use https://. Plain http:// is only for a sandbox on this machine (127.0.0.1, localhost).",
         )
     netloc = f"[{name}]" if ":" in name else name

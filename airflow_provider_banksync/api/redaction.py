@@ -72,3 +72,8 @@ def bullet_list(lines: list[str], most: int, total: int | None = None) -> str:
     beyond = (len(lines) if total is None else total) - most
     more = [f"and {beyond} more"] if beyond > 0 else []
     return "".join(f"\n- {line}" for line in [*lines[:most], *more])
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun: ``1 row``, ``2 rows``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -46,7 +46,7 @@ _CLIENT_ERRORS: dict[int, tuple[type[exceptions.BankSyncError], str, str]] = {
     401: (
         exceptions.BankSyncAuthError,
         "the key is wrong, revoked or expired",
-        "Enter a valid key in the field Password of the connection.",
+        "Enter a valid key in the field API key (password) of the connection.",
     ),
     403: (
         exceptions.BankSyncPermissionError,
@@ -61,7 +61,7 @@ _CLIENT_ERRORS: dict[int, tuple[type[exceptions.BankSyncError], str, str]] = {
     405: (
         exceptions.BankSyncValidationError,
         "this address does not support the request",
-        "Check the field Host of the connection.",
+        "Check the field Base URL (host) of the connection.",
     ),
     409: (exceptions.BankSyncConflictError, "conflict", "Check its state in BankSync, then try again."),
     413: (exceptions.BankSyncValidationError, "the request is too large", "Send fewer or shorter values."),
@@ -71,7 +71,7 @@ _OTHER_CLIENT_ERROR = (
     "the request is not valid",
     "Correct the arguments that the message names.",
 )
-_NO_ENVELOPE_HINT = "If this persists, check the field Host of the connection, and proxies."
+_NO_ENVELOPE_HINT = "If this persists, check the field Base URL (host) of the connection, and proxies."
 _UNDOCUMENTED_HINT = (
     "The answer differs from BankSync's documentation. Upgrade this provider, or report the problem."
 )
@@ -133,7 +133,7 @@ def _error_for(
     if status // 100 == 3:
         return exceptions.BankSyncResponseError(
             f"the server answered {status}, a redirect. It is not followed, to keep the key from other servers.",
-            hint="Check the field Host of the connection.",
+            hint="Check the field Base URL (host) of the connection.",
         )
     if status == 407:
         return exceptions.BankSyncConnectionError(

@@ -232,7 +232,7 @@ def validate_seconds(name: str, value: float | timedelta, *, least: float = 0.0)
         or not least <= number <= MAX_DURATION
     ):
         raise BankSyncConfigError(
-            f"{name} must be a number of seconds from {least:g} to {MAX_DURATION:g}, not {value!r}."
+            f"{name} must be a number of seconds from {least:g} to {MAX_DURATION:.0f} (30 days), not {value!r}."
         )
     return float(number)
 

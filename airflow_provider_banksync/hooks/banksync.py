@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 
+from airflow_provider_banksync.api import endpoints
 from airflow_provider_banksync.api.config import ClientConfig
 from airflow_provider_banksync.api.validation import validate_workspace_id
 from airflow_provider_banksync.compat import amask_secret, mask_secret
-from airflow_provider_banksync.exceptions import BankSyncConfigError, BankSyncError, BankSyncPermissionError
+from airflow_provider_banksync.exceptions import (
+    BankSyncConfigError,
+    BankSyncError,
+    BankSyncNotFoundError,
+    BankSyncPermissionError,
+    BankSyncValidationError,
+)
 from airflow_provider_banksync.hooks.banks import BankMethods
 from airflow_provider_banksync.hooks.feeds import FeedMethods
 from airflow_provider_banksync.hooks.key_renewal import KeyRenewal
@@ -26,6 +34,8 @@ if TYPE_CHECKING:
 
 #: Seconds that the last request of a killed task may take.
 KILL_TIMEOUT = 5.0
+#: Seconds that the first request of a connection test may take: to connect, and to be silent.
+TEST_TIMEOUT = 5.0
 
 
 class BankSyncHook(WorkspaceMethods, BankMethods, FeedMethods, BaseHook):
@@ -141,6 +151,11 @@ class BankSyncHook(WorkspaceMethods, BankMethods, FeedMethods, BaseHook):
         )
 
     def _config(self, connection: Connection) -> ClientConfig:
+        if connection.conn_type not in (None, "", self.conn_type):
+            raise BankSyncConfigError(
+                f"Connection {self.banksync_conn_id!r} has the type {connection.conn_type!r}, not 'banksync'.",
+                hint="Choose the type BankSync, or pass the id of another connection as banksync_conn_id.",
+            )
         config = ClientConfig.from_connection(
             conn_id=self.banksync_conn_id,
             host=connection.host,
@@ -197,22 +212,16 @@ class BankSyncHook(WorkspaceMethods, BankMethods, FeedMethods, BaseHook):
             self._client = None
 
     def test_connection(self) -> tuple[bool, str]:
-        """Test the connection, for the Test button.
+        """Test the connection, for the Test button and ``airflow connections test``.
 
-        :return: whether it works, and a sentence: the workspace and what the key can read, or what is wrong.
+        Nothing is started: to ask whether the key may start syncs, it requests to cancel a job that does not exist.
+
+        :return: whether it works, and a text: the workspace and what the key may do, or what is wrong.
         """
-        readable: list[str] = []
-        unreadable: list[str] = []
-        listings = (self.list_banks, self.list_feeds, self.list_integrations, self.list_enrichments)
         try:
-            workspace = self.whoami()
-            for listing in listings:
-                resource = listing.__name__.removeprefix("list_")
-                try:
-                    listing()
-                    readable.append(resource)
-                except BankSyncPermissionError:
-                    unreadable.append(resource)
+            workspace = self._quick_whoami()
+            readable, unreadable = self._test_listings()
+            sync = self._test_sync()
         except BankSyncError as error:
             return False, str(error)
         name = f"workspace {workspace.get('workspaceName')!r} ({workspace.get('workspaceId')})"
@@ -220,4 +229,43 @@ class BankSyncHook(WorkspaceMethods, BankMethods, FeedMethods, BaseHook):
             resources = f"{', '.join(unreadable[:-1])} or {unreadable[-1]}"
             return False, f"The key is valid for {name}, but cannot read {resources}. Give it read scopes."
         missing = f" It has no scope to read {', '.join(unreadable)}." if unreadable else ""
-        return True, f"Connected to {name}. The key can read {', '.join(readable)}.{missing}"
+        text = f"Connected to {name}. The key can read {', '.join(readable)}.{missing} {sync}"
+        sys.stdout.write(
+            f"{text}\n"
+        )  # ``airflow connections test`` shows neither the text of a success nor the log
+        return True, text
+
+    def _quick_whoami(self) -> Row:
+        """Return the workspace of the key, or fail soon: a person waits for the answer."""
+        from airflow_provider_banksync.api.http.client import Client
+
+        config = self.get_config()
+        quick = replace(config, timeout=min(config.timeout, TEST_TIMEOUT), max_retries=0)
+        with Client(quick) as client:
+            return client.send(endpoints.whoami()).value
+
+    def _test_listings(self) -> tuple[list[str], list[str]]:
+        """Return the resources that the key can read, and those that it cannot."""
+        readable: list[str] = []
+        unreadable: list[str] = []
+        for listing in (self.list_banks, self.list_feeds, self.list_integrations, self.list_enrichments):
+            resource = listing.__name__.removeprefix("list_")
+            try:
+                listing()
+                readable.append(resource)
+            except BankSyncPermissionError:
+                unreadable.append(resource)
+        return readable, unreadable
+
+    def _test_sync(self) -> str:
+        """Return a sentence on whether the key may start syncs. It needs the same scope as to cancel a job."""
+        nothing = "connection-test"
+        try:
+            self.get_conn().send(endpoints.cancel_job(nothing, nothing))
+        except BankSyncPermissionError:
+            return "It may not start syncs: it needs the scope jobs:write, and an owner with the role editor."
+        except (BankSyncNotFoundError, BankSyncValidationError):
+            return "It may start syncs."
+        except BankSyncError as error:
+            return f"Whether it may start syncs is unknown: {error}"
+        return "It may start syncs."

@@ -37,6 +37,7 @@ from airflow_provider_banksync.tasks.base import (
     TaskDeadline,
     bound_errors,
     fail_on_permanent_errors,
+    log_deferral,
 )
 
 if TYPE_CHECKING:
@@ -139,10 +140,8 @@ class BankSyncFamilySyncOperator(BankSyncTaskMixin, BaseOperator):
         self.workspace_ids = workspace_ids
         self.feed_ids = feed_ids
         self.data_types = data_types
-        self.from_date = from_date
-        self.to_date = to_date
-        self.banksync_conn_id = banksync_conn_id
-        self.workspace_id = workspace_id
+        self.from_date, self.to_date = from_date, to_date
+        self.banksync_conn_id, self.workspace_id = banksync_conn_id, workspace_id
         self.if_running = validate_choice("if_running", if_running, IF_RUNNING)
         validate_flags(cancel_on_kill=cancel_on_kill, cancel_on_timeout=cancel_on_timeout)
         validate_flags(fail_on_job_errors=fail_on_job_errors, durable=durable, deferrable=deferrable)
@@ -152,10 +151,8 @@ class BankSyncFamilySyncOperator(BankSyncTaskMixin, BaseOperator):
         self.poll_interval = validate_seconds("poll_interval", poll_interval, least=0.01)
         self.max_poll_interval = validate_seconds("max_poll_interval", max_poll_interval, least=0.01)
         self.timeout = validate_seconds("timeout", timeout)
-        self.cancel_on_kill = cancel_on_kill
-        self.cancel_on_timeout = cancel_on_timeout
-        self.fail_on_job_errors = fail_on_job_errors
-        self.durable = durable
+        self.cancel_on_kill, self.cancel_on_timeout = cancel_on_kill, cancel_on_timeout
+        self.fail_on_job_errors, self.durable = fail_on_job_errors, durable
         self._family_sync: FamilySync | None = None
         self._thread: EventLoopThread | None = None
         self._killed = False
@@ -163,6 +160,7 @@ class BankSyncFamilySyncOperator(BankSyncTaskMixin, BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """List the feeds, start their syncs and wait for their jobs, here or on the triggerer."""
         from airflow_provider_banksync.api.family.state import FamilySettings
+        from airflow_provider_banksync.api.redaction import counted
         from airflow_provider_banksync.tasks.feed_selection import select_feeds
 
         with fail_on_permanent_errors():
@@ -182,12 +180,14 @@ class BankSyncFamilySyncOperator(BankSyncTaskMixin, BaseOperator):
             synced = state.start_try(selected.server_time, selected.received_at)
             results = [result for result in synced if selected.key_of(result) is not None]
             if results:
-                self.log.info("%d feeds have a result of an earlier try of this task.", len(results))
+                self.log.info(
+                    "%s: an earlier try of this task has the result.", counted(len(results), "feed")
+                )
             results += selected.not_startable
             done = {selected.key_of(result) for result in results}
             feeds = [feed for key, feed in selected.feeds.items() if key not in done]
             workspaces = len({feed.workspace_id for feed in feeds})
-            self.log.info("Syncing %d feeds of %d workspaces.", len(feeds), workspaces)
+            self.log.info("Syncing %s of %s.", counted(len(feeds), "feed"), counted(workspaces, "workspace"))
             settings = FamilySettings(
                 deadline=deadline.deadline,
                 since=state.since,
@@ -352,6 +352,7 @@ class BankSyncFamilySyncOperator(BankSyncTaskMixin, BaseOperator):
         for_trigger, for_task = encode_plan(feeds, known)
         # At the deadline, the trigger may need two requests for each feed.
         minutes = 2 * len(feeds) / self.hook.get_conn().config.rate_limit
+        log_deferral(self.log, f"{len(feeds)} of the feeds")
         self.defer(
             trigger=BankSyncFamilyJobsTrigger(
                 **for_trigger,

@@ -46,8 +46,10 @@ class BankSyncFeedOperator(BankSyncTaskMixin, BaseOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if (feed_id is None) == (feed_name is None):
-            raise BankSyncConfigError("pass either feed_id or feed_name, not both.")
+        if feed_id is None and feed_name is None:
+            raise BankSyncConfigError("neither feed_id nor feed_name is given. Pass one of them.")
+        if feed_id is not None and feed_name is not None:
+            raise BankSyncConfigError("feed_id and feed_name are both given. Pass only one of them.")
         self.feed_id = feed_id
         self.feed_name = feed_name
         self.banksync_conn_id = banksync_conn_id

@@ -31,6 +31,7 @@ from airflow_provider_banksync.tasks.base import (
     TaskDeadline,
     fail_on_permanent_errors,
     log_cancellation,
+    log_deferral,
     progress_logger,
 )
 
@@ -367,6 +368,7 @@ class BankSyncTriggerSyncOperator(BankSyncFeedOperator):
     def _defer(self, feed_id: str, existing: ExistingJob, deadline: TaskDeadline, method_name: str) -> None:
         from airflow_provider_banksync.triggers.job import BankSyncJobTrigger
 
+        log_deferral(self.log, f"job {existing.job['id']}")
         self.defer(
             trigger=BankSyncJobTrigger(
                 feed_id=feed_id,

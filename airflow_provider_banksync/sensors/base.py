@@ -21,6 +21,7 @@ from airflow_provider_banksync.tasks.base import (
     DEFERRAL_GRACE,
     BankSyncTaskMixin,
     fail_on_permanent_errors,
+    log_deferral,
 )
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ class BankSyncSensor(BankSyncTaskMixin, BaseSensorOperator):
             if self.soft_fail or self.never_fail:
                 raise AirflowSkipException(str(error)) from error
             raise
+        log_deferral(self.log, "what this sensor waits for")
         self.defer(
             trigger=trigger,
             method_name="execute_complete",

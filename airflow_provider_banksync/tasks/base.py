@@ -160,6 +160,15 @@ def bound_errors(rows: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     }
 
 
+def log_deferral(log: logging.Logger | Any, what: str) -> None:
+    """Log what the triggerer waits for from now on, and what to check if it does not."""
+    log.info(
+        "Deferring: the triggerer waits for %s. If this log does not go on, check that a triggerer runs: without one, "
+        "the task waits past its timeout.",
+        what,
+    )
+
+
 def log_cancellation(
     log: logging.Logger | Any,
     feed_id: str,

@@ -15,6 +15,13 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*(?=:)", re.IGNORECASE)
 #: of the worker.
 _ABSOLUTE_PATH = re.compile(r"(\w+:(//([^/@]+@)?)?(?!//))?/")
 _SPACES = re.compile(r"^\s|\s$|[\x00-\x1f\x7f]")
+_GOOGLE, _AZURE = "apache-airflow-providers-google", "apache-airflow-providers-microsoft-azure"
+#: What Airflow needs to write to an object store, by the scheme of its URLs.
+_PACKAGES = {
+    **dict.fromkeys(("s3", "s3a"), "apache-airflow-providers-amazon[s3fs]"),
+    **dict.fromkeys(("gs", "gcs"), _GOOGLE),
+    **dict.fromkeys(("abfs", "abfss", "adl"), _AZURE),
+}
 _CHECK_TEMPLATE = "If it comes from a template, check the rendered value."
 
 
@@ -32,10 +39,23 @@ def open_destination(destination: str, storage_conn_id: str | None, resource: st
         _check_connection(path)
         folder = folder_of(path / layout.resource_folder(resource))
     except (ValueError, TypeError, ImportError) as error:
-        raise BankSyncConfigError(f"destination {destination!r} cannot be used: {error}.") from error
+        raise BankSyncConfigError(
+            f"destination {destination!r} cannot be used: {error}.", hint=_missing_package(destination, error)
+        ) from error
     with storage_errors(folder):
         folder.create_folder()
     return folder
+
+
+def _missing_package(destination: str, error: Exception) -> str:
+    """Return which package to install, if it is not installed."""
+    scheme = destination.partition("://")[0].rpartition("@")[2].lower()
+    package = _PACKAGES.get(scheme)
+    if package is None or not (
+        isinstance(error, ImportError) or "scheme" in str(error) or "protocol" in str(error)
+    ):
+        return ""
+    return f"Install what writes to {scheme}:// on every worker: pip install '{package}'."
 
 
 def folder_of(path: ObjectStoragePath) -> Folder:

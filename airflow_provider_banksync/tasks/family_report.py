@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_banksync.api.jobs import SIGN_IN_HINT
+from airflow_provider_banksync.api.redaction import counted
 
 if TYPE_CHECKING:
     from airflow_provider_banksync.api.family.state import FeedResult
@@ -39,7 +40,7 @@ def rows_of_results(results: list[FeedResult]) -> dict[str, dict[str, Any]]:
 def describe_failures(failed: list[FeedResult], count: int, max_failures: int) -> str:
     """Return the message of a task in which these of its feeds failed."""
     more = f", more than max_failures={max_failures}" if len(failed) > max_failures else ""
-    lines = [f"{len(failed)} of {count} feeds failed{more}:"]
+    lines = [f"{len(failed)} of {counted(count, 'feed')} failed{more}:"]
     lines += [f"{each.display_name}: {each.status}: {each.error}" for each in failed[:MAX_NAMED]]
     if len(failed) > MAX_NAMED:
         lines.append(f"and {len(failed) - MAX_NAMED} more. The log names all of them.")
@@ -53,16 +54,16 @@ def log_results(log: Any, results: list[FeedResult]) -> None:
     for result in sorted(results, key=lambda result: (result.portal or "", result.name)):
         parts = [result.status]
         if result.written is not None:
-            parts.append(f"{result.written} rows")
+            parts.append(counted(result.written, "row"))
         if result.duration_seconds is not None:
             parts.append(f"{result.duration_seconds:.0f} s")
         if result.job_id:
             parts.append(f"job {result.job_id} {result.origin}".rstrip())
         if result.error_count and result.error is None:
-            parts.append(f"{result.error_count} errors")
+            parts.append(counted(result.error_count, "error"))
         reason = f": {result.error}" if result.error is not None else ""
         log.info("%s: %s%s", result.display_name, ", ".join(parts), reason)
     counts = Counter(result.status for result in results)
     totals = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
     written = sum(result.written or 0 for result in results)
-    log.info("%d feeds: %s; %s rows written.", len(results), totals, written)
+    log.info("%s: %s; %s written.", counted(len(results), "feed"), totals, counted(written, "row"))

@@ -203,7 +203,7 @@ def test_a_session_token_works_too(
 def test_a_wrong_key(banksync_sandbox: BankSyncSandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     key = "bsk_" + "x" * 44
     hook = connect(monkeypatch, banksync_sandbox, password=key)
-    with pytest.raises(x.BankSyncAuthError, match="Password") as caught:
+    with pytest.raises(x.BankSyncAuthError, match=r"API key \(password\)") as caught:
         hook.list_feeds()
     assert key not in str(caught.value)
     works, words = hook.test_connection()
@@ -316,7 +316,7 @@ def test_a_connection_that_the_triggerer_cannot_read(airflow_db: None) -> None:
 
 def test_a_missing_key_names_the_field(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_OTHER", json.dumps({"conn_type": "banksync"}))
-    with pytest.raises(x.BankSyncConfigError, match="Password is empty"):
+    with pytest.raises(x.BankSyncConfigError, match=r"API key \(password\) is empty"):
         BankSyncHook("other").list_feeds()
 
 
@@ -359,6 +359,6 @@ def test_the_client_is_kept_and_closed(banksync_sandbox: BankSyncSandbox) -> Non
 def test_both_forms_show_the_same_fields() -> None:
     behaviour = BankSyncHook.get_ui_field_behaviour()
     assert behaviour["hidden_fields"] == ["schema", "login"]
-    assert set(behaviour["placeholders"]) <= {"password", "host"} | set(CONN_FIELDS)
+    assert set(behaviour["placeholders"]) <= {"password", "host", "port"} | set(CONN_FIELDS)
     pytest.importorskip("flask_appbuilder", reason="the form of Airflow 2; CI runs this on 2.11")
     assert set(BankSyncHook.get_connection_form_widgets()) == set(CONN_FIELDS)

@@ -39,8 +39,8 @@ __all__ = ["FamilySettings", "FamilySync", "Feed", "FeedResult"]
 
 #: Feeds that start one after the other, until the first job exists. After that many, the others start without it.
 MAX_FIRST_FEEDS = 3
-#: Seconds between two log lines on the progress.
-_PROGRESS_INTERVAL = 60.0
+#: Seconds until the first log line on the progress, and between the next ones.
+_FIRST_PROGRESS, _PROGRESS_INTERVAL = 10.0, 60.0
 #: Maximum jobs that a message on a kill names.
 _MAX_NAMED = 20
 
@@ -49,7 +49,7 @@ class FamilySync:
     """The syncs of these feeds, as steps for a driver.
 
     :param clock: seconds since the epoch, as in `FamilySettings.deadline`.
-    :param log: receives each warning, and the progress once a minute.
+    :param log: receives each warning, and the progress after ten seconds and then once a minute.
     :param own_jobs: the jobs, by feed, that an earlier process of this family sync recorded as its own.
     :param known_job_ids: the jobs of feeds that an earlier process recorded before a start whose answer is unknown.
     :param note_start: called with a feed's id and the ids of its jobs before a start, until the first job exists.
@@ -70,7 +70,7 @@ class FamilySync:
         for feed in states:
             feed.known_job_ids = (known_job_ids or {}).get(feed.record_key)
         self._state = FamilySyncState(states, settings, clock, log, dict(own_jobs or {}), note_start)
-        self._progress_logged_at = clock()
+        self._next_progress = clock() + _FIRST_PROGRESS
 
     # --- what the driver asks ---
 
@@ -172,11 +172,11 @@ class FamilySync:
         return " ".join(sentences)
 
     def log_progress(self) -> None:
-        """Log the progress, at most once a minute."""
+        """Log the progress after ten seconds, and then once a minute."""
         state = self._state
-        if state.clock() - self._progress_logged_at < _PROGRESS_INTERVAL:
+        if state.clock() < self._next_progress:
             return
-        self._progress_logged_at = state.clock()
+        self._next_progress = state.clock() + _PROGRESS_INTERVAL
         done = [feed for feed in state.feeds if feed.phase is Phase.DONE]
         running = sum(feed.phase is Phase.RUNNING for feed in state.feeds)
         state.log.info(
