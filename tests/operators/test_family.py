@@ -123,11 +123,13 @@ def test_every_feed_of_every_client(banksync_sandbox: BankSyncSandbox, deferrabl
     assert len(banksync_sandbox.jobs) == len(feeds) == len(run.result)
     assert run.result == {
         feed_id: {
+            "feed_name": feed["name"],
             "workspace_id": feed["workspaceId"],
             "portal": (feed["portal"] or {}).get("name"),
             "job_id": jobs[feed_id]["id"],
             "status": "completed",
             "written": jobs[feed_id]["transactionsWritten"],
+            "not_written": 0,
             "error": None,
         }
         for feed_id, feed in feeds.items()
@@ -196,15 +198,11 @@ def test_filters(banksync_sandbox: BankSyncSandbox) -> None:
     [
         ({"workspace_ids": ["no-such"]}, "workspace_ids contains unknown ids: no-such"),
         ({"feed_ids": ["no-such", "nor-this"]}, "feed_ids contains unknown ids: no-such, nor-this"),
-        ({"data_types": ["transaction"]}, "data_types contains unknown types: transaction"),
         ({"feed_ids": "one"}, "feed_ids must be a list"),
         ({"feed_ids": 7}, "feed_ids must be a list"),
         ({"workspace_ids": {"a": "b"}}, "workspace_ids must be a list"),
         ({"feed_ids": ["None"]}, "feed_ids contains 'None'"),
         ({"workspace_ids": ["w"], "scope": "self"}, "workspace_ids needs scope='family'"),
-        ({"scope": "all"}, "scope must be"),
-        ({"from_date": "yesterday"}, "from_date must be a day"),
-        ({"from_date": "2026-02-01", "to_date": "2026-01-01"}, "is after to_date"),
     ],
 )
 def test_what_there_is_not_is_an_error(
@@ -213,6 +211,20 @@ def test_what_there_is_not_is_an_error(
     with pytest.raises(AirflowFailException, match=words):
         run_task(operator(**arguments))
     assert banksync_sandbox.jobs == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"data_types": ["transaction"]}, "data_types contains 'transaction', which is not a type"),
+        ({"scope": "all"}, "scope must be"),
+        ({"from_date": "yesterday"}, "from_date must be a day"),
+        ({"from_date": "2026-02-01", "to_date": "2026-01-01"}, "is after to_date"),
+    ],
+)
+def test_what_cannot_be_right_is_an_error_of_the_dag_file(arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises(x.BankSyncConfigError, match=words):
+        operator(**arguments)
 
 
 def test_nothing_to_sync_is_skipped(banksync_sandbox: BankSyncSandbox) -> None:

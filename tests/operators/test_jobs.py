@@ -82,6 +82,7 @@ def test_the_task_waits_until_the_job_has_ended(banksync_sandbox: BankSyncSandbo
     assert run.result["status"] == "completed"
     banksync_sandbox.faults.clear()
     where = start_job(banksync_sandbox)
+    slow["data"] = {**job_in_sandbox(banksync_sandbox, where), "status": "in_progress"}
     banksync_sandbox.faults.add(
         Fault.answer(200, json.dumps(slow), media_type="application/json"), method="DELETE"
     )
