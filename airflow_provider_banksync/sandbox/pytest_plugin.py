@@ -1,8 +1,9 @@
-"""The pytest fixture ``banksync_sandbox``: a running sandbox, and Airflow's default connection pointing at it."""
+"""Pytest fixtures: ``banksync_sandbox``, a running sandbox, and ``banksync_dag_test``, which runs a DAG in a test."""
 
 from __future__ import annotations
 
 import inspect
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from airflow_provider_banksync import sandbox as package  # it loads a name when it is used
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _MARKER = "banksync_sandbox"
 
@@ -43,6 +44,23 @@ def banksync_sandbox(
         yield sandbox
     finally:
         sandbox.stop()
+
+
+@pytest.fixture
+def banksync_dag_test(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Return a function that runs a DAG as ``dag.test()`` does, with the same arguments, and returns the DAG run.
+
+    Airflow 3 runs only DAGs of its dags folder. So the folder of the DAG's file is the dags folder for this test.
+    """
+
+    def run(dag: Any, **arguments: Any) -> Any:
+        folder = str(Path(dag.fileloc).resolve().parent)
+        monkeypatch.setenv("AIRFLOW__CORE__DAGS_FOLDER", folder)
+        monkeypatch.setenv("AIRFLOW__CORE__LOAD_EXAMPLES", "False")
+        monkeypatch.setattr("airflow.settings.DAGS_FOLDER", folder)  # what Airflow has read before
+        return dag.test(**arguments)
+
+    return run
 
 
 def _merge_settings(node: pytest.Item) -> dict[str, Any]:
