@@ -52,7 +52,7 @@ export PATH := $(PATH)$(subst $(EMPTY) :,:,$(ELSEWHERE:%=:%))
 QUIET := $(if $(filter-out 0,$(VERBOSE)),,-q)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo ui test kills lint format types build matrix check benchmark-waiting benchmark-export \
+.PHONY: help setup demo ui test kills reference lint format types build matrix check benchmark-waiting benchmark-export \
 	benchmark-rate-limit lock clean
 
 help: ## print this list
@@ -151,6 +151,9 @@ benchmark-rate-limit: ## measure the use of a key's rate limit, compared with a 
 
 lock: $(TOOLS) ## resolve requirements/ after a change of pyproject.toml; ARGS=--upgrade updates every pin
 	@$(UV) run $(QUIET) --no-project --python '>=3.11' scripts/lock.py $(ARGS)
+
+reference: setup ## write docs/reference.md from the docstrings
+	@"$(PY)" -W ignore -m scripts.reference
 
 clean: ## remove everything that these commands created
 	rm -rf .venv .venv-* .demo build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

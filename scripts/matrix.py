@@ -51,6 +51,7 @@ NOWHERE = (
             "contributing",
             "hook_page",
             "markdown",
+            "reference",
             "reliability",
             "words",
         )
