@@ -121,9 +121,14 @@ def has_dates(job: Row, from_date: str | None, to_date: str | None) -> bool:
     return all((str(actual)[:10] if actual else None) == wanted for actual, wanted in pairs)
 
 
+def is_of_others(job: Row) -> bool:
+    """Tell whether the job has a type that no request over the API starts."""
+    return str(job.get("type")).lower() in TYPES_OF_OTHERS
+
+
 def may_be_ours(job: Row, from_date: str | None, to_date: str | None) -> bool:
     """Tell whether a request of ours for these days may have started the job."""
-    return str(job.get("type")).lower() not in TYPES_OF_OTHERS and has_dates(job, from_date, to_date)
+    return not is_of_others(job) and has_dates(job, from_date, to_date)
 
 
 def is_new_sync(job: Row, known_job_ids: Collection[str], from_date: str | None, to_date: str | None) -> bool:

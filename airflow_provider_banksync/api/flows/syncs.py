@@ -59,17 +59,35 @@ def start_sync(
     seconds. A job with a new id and the same days, which is not known to be of somebody else, is inferred to be the new
     one. If there is none, the POST is sent again.
 
+    An answer proves nothing if its job was known before: BankSync may answer with the job that is running.
+
     :param known_job_ids: the feed's jobs before the POST.
     :param is_current: as in `Send`, for the POST.
     :raises BankSyncConflictError: another job of this feed is queued or running.
     """
-    job, confirmed = yield from create_once(
-        endpoints.trigger_sync(feed_id, from_date, to_date, workspace_id=workspace_id),  # POST .../sync
-        endpoints.list_jobs(feed_id, workspace_id=workspace_id),
-        lambda job: jobs.is_new_sync(job, known_job_ids, from_date, to_date),
-        is_current,
+    post = endpoints.trigger_sync(feed_id, from_date, to_date, workspace_id=workspace_id)  # POST .../sync
+    listing = endpoints.list_jobs(feed_id, workspace_id=workspace_id)
+
+    def is_new(job: Row) -> bool:
+        return jobs.is_new_sync(job, known_job_ids, from_date, to_date)
+
+    job, confirmed = yield from create_once(post, listing, is_new, is_current)
+    if not confirmed:
+        return job, Ownership.INFERRED
+    if str(job["id"]) not in known_job_ids:
+        return job, Ownership.ATTACHED if jobs.is_of_others(job) else Ownership.PROVED
+    log.warning(
+        "The answer to the request has job %s, which was there before. Reading the listing.", job["id"]
     )
-    return job, Ownership.PROVED if confirmed else Ownership.INFERRED
+    found = yield from find_new_row(listing, is_new)
+    if found is None:
+        raise BankSyncConflictError(
+            f"the answer has job {job['id']}, which was there before the request.",
+            method=post.request.method,
+            path=post.request.path,
+            hint="This request did not start it. If the job still runs, wait for it, or cancel it.",
+        )
+    return found, Ownership.INFERRED
 
 
 def find_new_sync(

@@ -83,6 +83,29 @@ def test_only_an_answer_proves_that_the_job_is_ours(
     assert ownership == [("ours", Ownership.PROVED), ("another", Ownership.INFERRED)]
 
 
+def test_an_answer_with_a_job_that_was_there_before_proves_nothing(
+    driver: ClientDriver, server: ScriptedServer, config: ClientConfig
+) -> None:
+    """BankSync may answer with the job that is running, and not with 409."""
+    running = job("running", status="in_progress")
+    server.script = [ok([running]), ok(running, 201), *[ok([running])] * 5]
+    with pytest.raises(x.BankSyncConflictError, match="job running, which was there before the request"):
+        driver.run(config, syncs.trigger_sync("f"))
+    assert methods(server).count("POST") == 1
+    server.script = [ok(running, 200), ok([running]), ok([job(), running])]
+    flow = syncs.start_sync("f", None, None, known_job_ids=["running"])
+    assert driver.run(config, flow) == (job(), Ownership.INFERRED), "the answer was of a cache"
+
+
+@pytest.mark.parametrize("job_type", ["scheduled", "Webhook"])
+def test_an_answer_with_a_job_of_banksync_itself_proves_nothing(
+    driver: ClientDriver, server: ScriptedServer, config: ClientConfig, job_type: str
+) -> None:
+    server.script = [ok(job(type=job_type), 201)]
+    flow = syncs.start_sync("f", None, None, known_job_ids=[])
+    assert driver.run(config, flow)[1] is Ownership.ATTACHED
+
+
 def test_a_sync_with_days_is_not_ours_when_we_asked_for_none(
     driver: ClientDriver, server: ScriptedServer, config: ClientConfig
 ) -> None:
