@@ -21,6 +21,7 @@ from airflow_provider_banksync.api.flows.core import Flow, RequestDroppedError, 
 from airflow_provider_banksync.api.http.retrying import tenacity_arguments
 from airflow_provider_banksync.api.http.tls_and_proxies import load_tls_context, proxy_for
 from airflow_provider_banksync.api.messages import Call, Reply, Request, Response, T
+from airflow_provider_banksync.api.rate_limit.headers import read_limit_headers
 from airflow_provider_banksync.api.rate_limit.limiter import next_queue_number
 from airflow_provider_banksync.api.rate_limit.registry import limiter_for
 from airflow_provider_banksync.exceptions import (
@@ -256,6 +257,8 @@ class AsyncClient:
                 headers_at = response.headers_at if response else time.monotonic()
                 accepted = None if response is None or is_refused else call.request.path
                 await _call_limiter(limiter, limiter.record_answer, queue_number, sent, headers_at, accepted)
+                if response is not None and (told := read_limit_headers(response.headers)):
+                    await _call_limiter(limiter, limiter.obey_headers, told)
         return Reply(value, responses.server_date(response), time.monotonic())
 
     async def _send_http(self, config: ClientConfig, request: Request, path: str) -> Response:

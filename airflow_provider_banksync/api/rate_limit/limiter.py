@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from concurrent.futures import ThreadPoolExecutor
 
+    from airflow_provider_banksync.api.rate_limit.headers import LimitHeaders
+
 log = logging.getLogger(__name__)
 #: Our window is longer than the server's by this share, as clocks differ.
 WINDOW_MARGIN = 0.004
@@ -197,6 +199,20 @@ class RateLimiter:
                 self.limit = limit
                 self._rate = Rate(limit, self._rate.interval)
                 self._bucket.rates = [self._rate]
+
+    def obey_headers(self, told: LimitHeaders) -> None:
+        """Use the limit that the server tells, if it is lower than ours. Pause if the server has no request left."""
+        if told.limit is not None and told.window in (None, self.window) and told.limit < self.limit:
+            log.warning(
+                "BankSync allows this key %d requests in %.0f s, not %d. Set rate_limit_per_minute in the connection.",
+                told.limit,
+                self.window,
+                self.limit,
+            )
+            self.lower_limit(told.limit)
+        if told.remaining == 0 and told.reset is not None and told.reset <= MAX_RETRY_AFTER:
+            with self._lock:
+                self._paused_until = max(self._paused_until, self._clock() + told.reset)
 
     def _try_acquire(self, queue_number: int) -> float | None:
         """Log the request and return None, or return the time when its turn is likely to come."""
