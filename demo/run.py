@@ -213,8 +213,7 @@ def check_prerequisites() -> type[Any]:
     missing = [name for name in ("starlette", "uvicorn", "httptools") if not find_spec(name)]
     if missing:
         raise DemoError(
-            f"The sandbox needs {' and '.join(missing)}. Run pip install 'airflow-provider-banksync[sandbox]' "
-            "or `make setup`."
+            f"The sandbox needs {' and '.join(missing)}. Run pip install {' '.join(missing)} or `make setup`."
         )
     if not (DAGS_FOLDER / f"{DAG_ID}.py").is_file():
         raise DemoError(f"{short_path(DAGS_FOLDER)}/{DAG_ID}.py, the DAG that the demo runs, is missing.")

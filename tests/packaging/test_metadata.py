@@ -256,3 +256,23 @@ def test_every_folder_of_the_package_is_a_package():
     # pkgutil passes over a folder without __init__.py, and then so would the tests above.
     folders = {file.parent for file in PACKAGE.rglob("*.py")}
     assert [folder for folder in folders if not (folder / "__init__.py").is_file()] == []
+
+
+def test_hints_name_what_the_extras_install() -> None:
+    from airflow_provider_banksync.api.rate_limit import buckets
+    from airflow_provider_banksync.export.formats import factory
+    from airflow_provider_banksync.sandbox.control import sandbox
+
+    requires = distribution(DISTRIBUTION).requires or []
+    hints = {"parquet": factory, "sandbox": sandbox, "shared-limit": buckets}
+    for extra, module in hints.items():
+        of_extra = re.compile(rf"extra == .{extra}.")
+        names = {re.split(r"[<>=;\[ ]", line)[0] for line in requires if of_extra.search(line)}
+        assert set(module.INSTALL_HINT.rpartition("pip install ")[2].split()) == names, extra  # type: ignore[attr-defined]
+
+
+def test_nobody_is_told_to_install_what_no_index_has() -> None:
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "example_dags").glob("*.py")]
+    pages += [*(ROOT / "airflow_provider_banksync").rglob("*.py"), *(ROOT / "demo").glob("*.py")]
+    install = re.compile(r"(?i)install\W+airflow-provider-banksync")
+    assert [page.name for page in pages if install.search(page.read_text())] == []

@@ -99,6 +99,10 @@ def _timestamp(item: RateItem) -> int:
     return item.timestamp
 
 
+#: The extra `shared-limit`. It names the libraries, which every package index has.
+INSTALL_HINT = "Install what it needs on every worker and triggerer: pip install filelock redis"
+
+
 def open_backend(
     url: str, rate: Rate, name: str, password: str | None = None
 ) -> tuple[MovableBucket, AbstractContextManager[Any]]:
@@ -115,7 +119,7 @@ def open_backend(
     except ImportError as error:
         raise BankSyncConfigError(
             f"rate_limit_store needs {error.name}, which is not installed.",
-            hint="Install airflow-provider-banksync[shared-limit] on every worker and triggerer.",
+            hint=INSTALL_HINT,
         ) from error
 
 

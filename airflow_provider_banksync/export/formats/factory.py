@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 _SUFFIXES = {None: "", "gzip": ".gz", "zstd": ".zst"}
 
+#: The extra `parquet`. It names the library, which every package index has.
+INSTALL_HINT = "Install it on every worker: pip install pyarrow"
+
 
 def require_format(file_format: str, compression: str | None) -> None:
     """Load what writes the format.
@@ -34,7 +37,7 @@ def require_format(file_format: str, compression: str | None) -> None:
     except ImportError as error:
         raise BankSyncConfigError(
             f"{parameter} needs pyarrow, which cannot be imported: {error}.",
-            hint="Install airflow-provider-banksync[parquet].",
+            hint=INSTALL_HINT,
         ) from error
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_banksync.sandbox.http.server_thread import ServerThread
 
-INSTALL_HINT = "pip install 'airflow-provider-banksync[sandbox]'"
+INSTALL_HINT = "pip install starlette uvicorn httptools"
 CHECK_VARIABLE = "SANDBOX_RESPONSE_CHECK"
 """The environment variable that names a check of each response, ``module:function``. This project's tests set it."""
 
