@@ -257,8 +257,8 @@ class AsyncClient:
                 headers_at = response.headers_at if response else time.monotonic()
                 accepted = None if response is None or is_refused else call.request.path
                 await _call_limiter(limiter, limiter.record_answer, queue_number, sent, headers_at, accepted)
-                if response is not None and (told := read_limit_headers(response.headers)):
-                    await _call_limiter(limiter, limiter.obey_headers, told)
+                if response is not None and (stated := read_limit_headers(response.headers)):
+                    await _call_limiter(limiter, limiter.obey_headers, stated)
         return Reply(value, responses.server_date(response), time.monotonic())
 
     async def _send_http(self, config: ClientConfig, request: Request, path: str) -> Response:

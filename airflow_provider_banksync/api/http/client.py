@@ -153,8 +153,8 @@ class Client:
                 headers_at = response.headers_at if response else time.monotonic()
                 accepted = None if response is None or is_refused else call.request.path
                 limiter.record_answer(queue_number, sent, headers_at, accepted)
-                if response is not None and (told := read_limit_headers(response.headers)):
-                    limiter.obey_headers(told)
+                if response is not None and (stated := read_limit_headers(response.headers)):
+                    limiter.obey_headers(stated)
         return Reply(value, responses.server_date(response), time.monotonic())
 
     def _session_of_process(self) -> BoundedSession:

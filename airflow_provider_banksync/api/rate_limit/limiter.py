@@ -200,19 +200,19 @@ class RateLimiter:
                 self._rate = Rate(limit, self._rate.interval)
                 self._bucket.rates = [self._rate]
 
-    def obey_headers(self, told: LimitHeaders) -> None:
+    def obey_headers(self, stated: LimitHeaders) -> None:
         """Use the limit that the server tells, if it is lower than ours. Pause if the server has no request left."""
-        if told.limit is not None and told.window in (None, self.window) and told.limit < self.limit:
+        if stated.limit is not None and stated.window in (None, self.window) and stated.limit < self.limit:
             log.warning(
                 "BankSync allows this key %d requests in %.0f s, not %d. Set rate_limit_per_minute in the connection.",
-                told.limit,
+                stated.limit,
                 self.window,
                 self.limit,
             )
-            self.lower_limit(told.limit)
-        if told.remaining == 0 and told.reset is not None and told.reset <= MAX_RETRY_AFTER:
+            self.lower_limit(stated.limit)
+        if stated.remaining == 0 and stated.reset is not None and stated.reset <= MAX_RETRY_AFTER:
             with self._lock:
-                self._paused_until = max(self._paused_until, self._clock() + told.reset)
+                self._paused_until = max(self._paused_until, self._clock() + stated.reset)
 
     def _try_acquire(self, queue_number: int) -> float | None:
         """Log the request and return None, or return the time when its turn is likely to come."""

@@ -17,7 +17,7 @@ from tests.support.scripted_server import KEY, ScriptedServer, ok
 
 
 @pytest.mark.parametrize(
-    ("headers", "told"),
+    ("headers", "stated"),
     [
         ({}, None),
         ({"retry-after": "3"}, None),
@@ -29,20 +29,20 @@ from tests.support.scripted_server import KEY, ScriptedServer, ok
         ({"x-rate-limit-remaining": "0", "x-rate-limit-reset": "12.5"}, LimitHeaders(None, None, 0, 12)),
     ],
 )
-def test_what_headers_say(headers: dict[str, str], told: LimitHeaders | None) -> None:
-    assert read_limit_headers(headers) == told
+def test_what_headers_say(headers: dict[str, str], stated: LimitHeaders | None) -> None:
+    assert read_limit_headers(headers) == stated
 
 
 def test_a_reset_may_be_a_moment() -> None:
     headers = {"x-ratelimit-remaining": "0", "x-ratelimit-reset": str(int(time.time()) + 30)}
-    told = read_limit_headers(headers)
-    assert told is not None
-    assert told.reset is not None
-    assert 27 < told.reset < 31
+    stated = read_limit_headers(headers)
+    assert stated is not None
+    assert stated.reset is not None
+    assert 27 < stated.reset < 31
 
 
 @pytest.mark.parametrize(
-    ("told", "limit"),
+    ("stated", "limit"),
     [
         (LimitHeaders(30), 30),
         (LimitHeaders(30, 60), 30),
@@ -51,9 +51,9 @@ def test_a_reset_may_be_a_moment() -> None:
         (LimitHeaders(), 100),
     ],
 )
-def test_a_lower_limit_counts(told: LimitHeaders, limit: int) -> None:
+def test_a_lower_limit_counts(stated: LimitHeaders, limit: int) -> None:
     limiter = RateLimiter(100)
-    limiter.obey_headers(told)
+    limiter.obey_headers(stated)
     assert limiter.limit == limit
 
 
