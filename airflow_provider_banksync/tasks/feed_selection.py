@@ -71,7 +71,7 @@ def select_feeds(
     selected.server_time, selected.received_at = reply.server_time, reply.received_at
     _refuse_unknown(wanted, reply.value, hook.get_conn())
     for feed in reply.value:
-        if all(feed.get(_FILTERED_FIELDS[name]) in values for name, values in wanted.items()):
+        if all(_text(feed, _FILTERED_FIELDS[name]) in values for name, values in wanted.items()):
             _add(feed, selected, hook.workspace_id, by_id="feed_ids" in wanted)
     return selected
 
@@ -81,9 +81,15 @@ def _refuse_unknown(wanted: dict[str, set[str]], feeds: list[dict[str, Any]], cl
     workspace_ids, workspace_id = wanted.get("workspace_ids", ()), client.config.workspace_id
     unknown = client.run(find_unknown_workspaces(workspace_ids, feeds, workspace_id=workspace_id))
     refuse_unknown("workspace_ids", unknown, set())
-    known_types = {*DATA_TYPES, *(feed.get("dataType") for feed in feeds)}
+    known_types = {*DATA_TYPES, *(_text(feed, "dataType") for feed in feeds)}
     hint = f"The types are {', '.join(DATA_TYPES)}."
     refuse_unknown("data_types", wanted.get("data_types"), known_types, noun="types", hint=hint)
+
+
+def _text(feed: dict[str, Any], name: str) -> str:
+    """Return a field of a feed; empty if it is no text."""
+    value = feed.get(name)
+    return value if isinstance(value, str) else ""
 
 
 def _add(feed: dict[str, Any], selected: SelectedFeeds, own_workspace_id: str | None, *, by_id: bool) -> None:

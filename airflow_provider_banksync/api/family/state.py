@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_banksync.api import jobs
 from airflow_provider_banksync.api.family.poll_schedule import PollSchedule
 from airflow_provider_banksync.api.jobs import Ownership
+from airflow_provider_banksync.api.parsing import whole_number
 from airflow_provider_banksync.api.redaction import show_name
 from airflow_provider_banksync.api.retry_policy import NotFoundGrace
 from airflow_provider_banksync.exceptions import BankSyncAuthError, BankSyncEdgeBlockedError
@@ -158,7 +159,7 @@ class FeedState(Feed):
             self.name,
             self.status,
             job_id=self.job.get("id"),
-            written=self.job.get("transactionsWritten") if has_synced else None,
+            written=whole_number(self.job.get("transactionsWritten")) if has_synced else None,
             error=self.error,
             permanent=self.permanent,
             origin=self.origin,

@@ -141,6 +141,16 @@ def test_an_answer_about_another_job_is_polled_again() -> None:
     assert [(result.status, result.error) for result in sync.results()] == [("completed", None)]
 
 
+@pytest.mark.parametrize(
+    ("sent", "written"), [(12, 12), ("12", 12), ("twelve", None), (None, None), ([1], None), (True, None)]
+)
+def test_a_number_of_rows_in_another_form_fails_nothing(sent: Any, written: int | None) -> None:
+    sync, _ = family_sync("a")
+    answer(next_step(sync), [], job("j1", "completed", transactionsWritten=sent))
+    (result,) = sync.results()
+    assert (result.status, result.written) == ("completed", written)
+
+
 def test_a_404_that_lasts_a_minute_is_the_result_of_its_feed() -> None:
     sync, clock = family_sync("a", "b")
     answer(next_step(sync), [], job("j1"))
