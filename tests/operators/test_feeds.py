@@ -432,8 +432,8 @@ def test_a_delete_whose_answer_was_lost(banksync_sandbox: BankSyncSandbox) -> No
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({}, "either feed_id or feed_name"),
-        ({"feed_id": "a", "feed_name": "b"}, "either feed_id or feed_name"),
+        ({}, "neither feed_id nor feed_name is given"),
+        ({"feed_id": "a", "feed_name": "b"}, "feed_id and feed_name are both given"),
         ({"feed_id": "a", "if_missing": "maybe"}, "if_missing must be one of"),
     ],
 )

@@ -145,7 +145,7 @@ def test_airflow_retries_a_learn_request_without_an_answer(banksync_sandbox: Ban
 
 
 def test_learning_needs_feed_id_or_feed_name() -> None:
-    with pytest.raises(x.BankSyncConfigError, match="either feed_id or feed_name"):
+    with pytest.raises(x.BankSyncConfigError, match="neither feed_id nor feed_name is given"):
         BankSyncTriggerLearnOperator(task_id="learn")
 
 

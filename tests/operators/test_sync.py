@@ -305,8 +305,8 @@ def test_an_empty_feed_id_fails_at_once(banksync_sandbox: BankSyncSandbox, bad: 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({}, "either feed_id or feed_name"),
-        ({"feed_id": "a", "feed_name": "b"}, "either feed_id or feed_name"),
+        ({}, "neither feed_id nor feed_name is given"),
+        ({"feed_id": "a", "feed_name": "b"}, "feed_id and feed_name are both given"),
         ({"feed_id": "a", "if_running": "maybe"}, "if_running must be one of"),
         ({"feed_id": "a", "timeout": None}, "timeout must be"),
         ({"feed_id": "a", "timeout": "60"}, "timeout must be"),
