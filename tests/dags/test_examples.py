@@ -263,7 +263,9 @@ def test_a_broken_bank_ends_red_and_is_told(
     assert run["state"] == "failed", run["log"][-4000:]
     (job,) = banksync_sandbox.jobs
     (mail,) = mail_server.texts()
-    assert (escape(job["errors"][0]["message"]) if AIRFLOW != (3, 0) else "see its log") in mail
+    message = escape(job["errors"][0]["message"])
+    # Workers pass the error to a callback in each version. The dag.test() of Airflow 3.0 and 3.1 does not.
+    assert message in mail or ((3, 0) <= AIRFLOW < (3, 3) and "failed: see its log" in mail)
 
 
 @pytest.mark.banksync_sandbox(portals=2, time_scale=1000)
