@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_banksync.export.formats.base import RowWriter
     from airflow_provider_banksync.export.formats.factory import OutputFormat
+    from airflow_provider_banksync.export.settings import ExportSettings
     from airflow_provider_banksync.export.storage.folder import AtomicFile, Folder
     from airflow_provider_banksync.extract.partition import Partition
     from airflow_provider_banksync.extract.rows import RowBatch
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 class WriteTarget:
     """Where and how an export writes.
 
-    :param max_rows: maximum rows of a file; None: no limit.
-    :param portal_name: write the client's name into each row of CSV and Parquet.
     :param path_of: the path of the file with this number of a partition.
     :param check_lock: raises if another task has taken the lock.
     :param save: stores the checkpoint of a complete partition.
@@ -34,8 +33,7 @@ class WriteTarget:
 
     folder: Folder
     output_format: OutputFormat
-    max_rows: int | None
-    portal_name: bool
+    settings: ExportSettings
     path_of: Callable[[Partition, int], str]
     check_lock: Callable[[], None]
     save: Callable[[Checkpoint], None]
@@ -59,7 +57,7 @@ class AccountWriter:
 
     def add(self, batch: RowBatch) -> bool:
         """Add rows without I/O. Return whether a flush is due. Rows that fill a file wait for it."""
-        limit = self._target.max_rows
+        limit = self._target.settings.max_rows
         with self._locked():
             if not len(batch):
                 return False
@@ -120,7 +118,7 @@ class AccountWriter:
         if self._writer is None:
             self._path = self._target.path_of(self._partition, len(self._files))
             self._file = self._target.folder.open(self._path)
-            constants = {PORTAL_NAME: self._partition.portal} if self._target.portal_name else {}
+            constants = {PORTAL_NAME: self._partition.portal} if self._target.settings.portal_name else {}
             self._writer = self._target.output_format.writer(self._file, constants)
         return self._writer
 
@@ -128,7 +126,7 @@ class AccountWriter:
         if self._writer is not None:
             self._writer.flush()
         pending, self._pending = self._pending, None
-        limit = self._target.max_rows
+        limit = self._target.settings.max_rows
         while pending is not None and limit is not None and len(pending):
             now, pending = pending.split(limit - self._rows)
             writer = self._open()

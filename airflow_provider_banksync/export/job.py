@@ -89,13 +89,7 @@ class ExportJob:
         self._written: set[str] = set()
         self._workspace_segments = self._id_segments = layout.PathSegments(())
         self._target = WriteTarget(
-            base,
-            output_format,
-            settings.max_rows,
-            settings.portal_name,
-            self._path_of,
-            self.check_lock,
-            self.save_checkpoint,
+            base, output_format, settings, self._path_of, self.check_lock, self.save_checkpoint
         )
 
     def _open_control(self) -> None:

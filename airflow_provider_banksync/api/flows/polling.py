@@ -51,8 +51,9 @@ class PollPolicy:
 
 
 def may_pass(error: BankSyncError) -> bool:
-    """Tell whether the next poll may succeed. An answer that is wrong, such as another job, ends no wait."""
-    return error.transient or isinstance(error, BankSyncResponseError)
+    """Tell whether the next poll may succeed. An answer with wrong content, such as another job, ends no wait."""
+    has_wrong_content = isinstance(error, BankSyncResponseError) and (error.status or 0) // 100 == 2
+    return error.transient or has_wrong_content
 
 
 def poll_once(condition: Condition[T], max_wait: float | None = None) -> Flow[Row | None]:

@@ -135,7 +135,7 @@ def test_an_answer_about_another_job_is_polled_again() -> None:
     sync, clock = family_sync("a")
     answer(next_step(sync), [], job("j1"))
     done = job("j1", "completed", completedAt="2026-01-01T00:00:31Z")
-    for reply in (BankSyncResponseError("a row has id 'j2' instead of 'j1'"), done):
+    for reply in (BankSyncResponseError("a row has id 'j2' instead of 'j1'", status=200), done):
         clock.now += sync.idle_seconds()
         assert answer(next_step(sync), reply) == ["GET /v1/feeds/a/jobs/j1"]
     assert [(result.status, result.error) for result in sync.results()] == [("completed", None)]
