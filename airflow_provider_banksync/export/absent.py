@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from airflow_provider_banksync.api.redaction import counted
 from airflow_provider_banksync.export.manifest import read_checkpoints, read_manifest
 from airflow_provider_banksync.export.storage import layout
 from airflow_provider_banksync.export.storage.folder import ExportError
@@ -105,9 +106,9 @@ def _find_shrunken(before: Iterable[Checkpoint], lists: Mapping[Partition, int])
         Unavailable(
             partition,
             RETRYABLE,
-            f"the API lists {has} {'rows' if partition.bank_id is None else 'accounts'} of it, and the last export has "
-            f"{known[partition.key]}. The answer may be incomplete, so what the last export has stays. If it is "
-            "right, run this task once with allow_shrink=True.",
+            f"the API lists {counted(has, 'row' if partition.bank_id is None else 'account')} of it, and the last "
+            f"export has {known[partition.key]}. The answer may be incomplete, so what the last export has stays. "
+            "If it is right, run this task once with allow_shrink=True.",
         )
         for partition, has in lists.items()
         if _is_much_shorter(has, known[partition.key])

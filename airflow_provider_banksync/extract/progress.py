@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_banksync.api.rate_limit.registry import limiter_for
+from airflow_provider_banksync.api.redaction import counted
 
 if TYPE_CHECKING:
     import logging
@@ -35,7 +36,7 @@ class Progress:
     started: float = field(default_factory=time.monotonic)
 
     def __str__(self) -> str:
-        return f"Read {self.done} of {self.total} {self.things}, {self.rows} rows."
+        return f"Read {self.done} of {self.total} {self.things}, {counted(self.rows, 'row')}."
 
     def describe_rest(self, limiter: RateLimiter) -> str:
         """Return how much is left and for how long, and whether it waits for the rate limit."""

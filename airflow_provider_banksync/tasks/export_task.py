@@ -13,6 +13,7 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 
 from airflow_provider_banksync.api import endpoints
 from airflow_provider_banksync.api.http.async_client import AsyncClient
+from airflow_provider_banksync.api.redaction import counted
 from airflow_provider_banksync.api.validation import WINDOWED, validate_days
 from airflow_provider_banksync.export.batches import BatchExportJob
 from airflow_provider_banksync.export.formats.factory import open_format, require_format
@@ -197,7 +198,8 @@ class ExportTask:
         window = "" if self._window is None else f" from {self._window}"
         for warning in job.warnings:
             self._log.warning("%s", warning)
-        self._log.info("Exporting %s of %d accounts%s.", request.resource, len(selected.partitions), window)
+        accounts = counted(len(selected.partitions), "account")
+        self._log.info("Exporting %s of %s%s.", request.resource, accounts, window)
         plan = ReadPlan(
             partitions=job.unfinished(),
             resumed=len(job.checkpoints),
@@ -258,8 +260,9 @@ class ExportTask:
             "gone": len(gone),
             **special,
         }
-        counts = "{rows} {resource} of {workspaces} workspaces in {files} files".format(
-            resource=self._request.resource, **summary
+        counts = (
+            f"{counted(summary['rows'], self._request.resource.removesuffix('s'))} of "
+            f"{counted(summary['workspaces'], 'workspace')} in {counted(summary['files'], 'file')}"
         )
         self._log.info("Exported %s: %s", counts, summary["manifest"])
         if special["duplicates"] or special["outside_window"]:

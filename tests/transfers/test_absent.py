@@ -179,9 +179,9 @@ def test_a_list_that_is_short_for_one_client_costs_only_this_client(
     assert rows_of(tmp_path)[path] == before
     (reported,) = summary["unavailable"]
     assert reported["workspace_id"] == before[0]["workspaceId"]
-    assert f"lists 1 rows of it, and the last export has {len(before)}" in reported["message"]
+    assert f"lists 1 row of it, and the last export has {len(before)}" in reported["message"]
     assert "allow_shrink=True" in reported["message"]
-    with pytest.raises(AirflowException, match="the API lists 1 rows of it"):
+    with pytest.raises(AirflowException, match="the API lists 1 row of it"):
         task.run(on_unavailable="fail")
     assert task.run(allow_shrink=True)["unavailable_count"] == 0
     assert len(next(found for found in rows_of(tmp_path).values() if before[0] in found)) == 1
