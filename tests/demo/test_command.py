@@ -42,7 +42,7 @@ def not_installed(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     ("name", "sentence"),
     [
         ("apache-airflow-core", "The demo needs Airflow 3"),
-        ("uvicorn", r"The sandbox needs uvicorn. Run pip install 'airflow-provider-banksync\[sandbox\]'"),
+        ("uvicorn", "The sandbox needs uvicorn. Run pip install uvicorn or `make setup`."),
     ],
 )
 def test_what_is_not_installed(name: str, sentence: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -279,7 +279,7 @@ def test_an_invalid_store_is_refused(url: str) -> None:
 
 def test_a_library_that_is_missing_is_named(mocker: Any, tmp_path: Path) -> None:
     mocker.patch.dict(sys.modules, {"filelock": None})
-    with pytest.raises(BankSyncConfigError, match=r"filelock.*\[shared-limit\]"):
+    with pytest.raises(BankSyncConfigError, match=r"needs filelock, .*: pip install filelock redis"):
         next(shared_limiter(tmp_path, ManualClock(), limit=1, window=6.0).acquire())
 
 
