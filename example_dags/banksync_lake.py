@@ -84,7 +84,7 @@ with DAG(
     def clients_to_call(summaries: list[dict[str, Any] | None], mail_to: str) -> list[str]:
         """Return the clients and banks whose data is missing, and tell a person."""
         rows = [row for summary in summaries for row in (summary or {}).get("unavailable", ())]
-        lines = {f"{row['portal'] or 'own workspace'}: {row.get('bank')}: {row['message']}" for row in rows}
+        lines = {f"{row['portal'] or 'own workspace'}: {row.get('bank')}: {row['reason']}" for row in rows}
         if lines:
             tell("\n".join(sorted(lines)), mail_to)
         return sorted(lines)

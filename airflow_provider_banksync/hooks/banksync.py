@@ -117,8 +117,10 @@ class BankSyncHook(WorkspaceMethods, BankMethods, FeedMethods, BaseHook):
             connection = self.get_connection(self.banksync_conn_id)
         except AirflowNotFoundException as error:
             raise BankSyncConfigError(
-                f"the connection {self.banksync_conn_id!r} does not exist.",
-                hint="Create it with the type BankSync, or pass another banksync_conn_id.",
+                f"Airflow finds no connection {self.banksync_conn_id!r} in this process.",
+                hint="Create it with the type BankSync, or pass another banksync_conn_id. In Airflow 3, a script that"
+                " is not a task does not see the connections of Airflow's database: set the environment variable"
+                f" AIRFLOW_CONN_{self.banksync_conn_id.upper()}.",
             ) from error
         config = self._config(connection)
         # Airflow masks the password with the spaces around it, and some versions mask Extra only as a whole.

@@ -77,7 +77,8 @@ class BankSyncToObjectStorageOperator(BankSyncTaskMixin, BaseOperator):
     :param where: fields, and the value or list of values that each must have, such as ``{"currency": "EUR"}``. Applies
         to the rows of a listing. For the data of accounts, it applies to the accounts (templated).
     :param from_date: first day to read, ``YYYY-MM-DD``. Without it, the days that ended in the data interval of the
-        run, in the timezone of the DAG. If the run has no data interval, the day before it (templated).
+        run, in the timezone of the DAG. If the interval has no length, as in Airflow 3: the days since the previous
+        scheduled time, or for a manual run the day before it (templated).
     :param to_date: last day to read. Without it, the last day of the data interval (templated).
     :param incremental: read only the transactions that are new since the last run, by the API's cursors. Each run
         writes a batch. An account that was never read begins at `from_date`, or where the API begins.

@@ -29,7 +29,9 @@ def test_nothing_happens_before_a_method_is_called(
 ) -> None:
     hook = BankSyncHook("no_such_connection")
     assert banksync_sandbox.requests == []
-    with pytest.raises(x.BankSyncConfigError, match="connection 'no_such_connection' does not exist"):
+    with pytest.raises(
+        x.BankSyncConfigError, match="finds no connection 'no_such_connection' in this process"
+    ):
         hook.list_feeds()
     works, words = hook.test_connection()
     assert not works

@@ -41,7 +41,7 @@ class BankSyncSandbox(SandboxState):
     :param failure_share: the share of feeds (0 to 1) whose jobs fail because their destination rejects them.
     :param now: where the sandbox's clock starts (with a time zone); the real time by default.
     :param rate_limit: the requests that a key may send in a minute, or a ``RateLimit``; by default no limit.
-    :param transactions_per_day: the average of each account; by default that of a small business, about one.
+    :param transactions_per_day: the average of each account; by default that of a small business, about 0.7.
     :param rows_per_sync: the transactions that each account of a transactions feed gets when a sync of it completes
         that was started through the API.
     :param drift: answer where the live API differs from its documentation: other forms of balances and of
