@@ -232,9 +232,8 @@ class BankSyncHook(WorkspaceMethods, BankMethods, FeedMethods, BaseHook):
             return False, f"The key is valid for {name}, but cannot read {resources}. Give it read scopes."
         missing = f" It has no scope to read {', '.join(unreadable)}." if unreadable else ""
         text = f"Connected to {name}. The key can read {', '.join(readable)}.{missing} {sync}"
-        sys.stdout.write(
-            f"{text}\n"
-        )  # ``airflow connections test`` shows neither the text of a success nor the log
+        # `airflow connections test` shows neither the text of a success nor the log.
+        sys.stdout.write(f"{text}\n")
         return True, text
 
     def _quick_whoami(self) -> Row:
