@@ -25,7 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     command.add_argument("destination", help="URL or path of a folder, such as s3://lake/banksync")
     command.add_argument(
-        "--sizes-only", action="store_true", help="compare the sizes of the files only, and do not read them"
+        "--sizes-only",
+        action="store_true",
+        help="compare sizes and ETags, and read only the files whose ETag differs",
     )
     command.add_argument(
         "--option",

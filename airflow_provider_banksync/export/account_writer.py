@@ -142,6 +142,9 @@ class AccountWriter:
         self._writer.close()
         self._target.check_lock()
         digest, unfit = self._file.close(), self._writer.unfit
-        self._files.append(DataFile(self._path, self._rows, self._file.bytes, digest, dict(unfit)))
+        # On a disk, this says nothing new.
+        stat = None if self._target.folder.is_local else self._target.folder.stat(self._path)
+        etag = None if stat is None else stat.etag
+        self._files.append(DataFile(self._path, self._rows, self._file.bytes, digest, dict(unfit), etag))
         self._file = self._writer = None
         self._rows = 0

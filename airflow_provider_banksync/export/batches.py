@@ -117,8 +117,8 @@ class BatchExportJob(ExportJob):
         """Return the accounts of a batch whose files are not as its manifest says."""
         damaged = damaged_files(self.base, checkpoints)
         self.warnings += [
-            f"{path} is missing, or has another size than the manifest of {label} says. Its account is read again from "
-            "where that batch began."
+            f"{path} is missing, or is not as the manifest of {label} says. Its account is read again from where that "
+            "batch began."
             for path in damaged
         ]
         return set(damaged.values())

@@ -9,13 +9,14 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_banksync.export.storage import layout
-from airflow_provider_banksync.export.storage.folder import TEMPORARY_PREFIX, ExportError, to_json
+from airflow_provider_banksync.export.storage.checksum import checked_json, has_valid_checksum
+from airflow_provider_banksync.export.storage.folder import TEMPORARY_PREFIX, ExportError
 from airflow_provider_banksync.extract.partition import Partition
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from airflow_provider_banksync.export.storage.folder import Folder
+    from airflow_provider_banksync.export.storage.folder import FileStat, Folder
 
 #: Number of small files that are read, or removed, at the same time.
 MAX_THREADS = 16
@@ -30,6 +31,7 @@ class DataFile:
     """One part. Its path is relative to the folder of the export.
 
     :param unfit: how many values of each column do not fit it, and are in `extra`.
+    :param etag: the ETag that the store gave it. None: the store has no ETags.
     """
 
     path: str
@@ -37,6 +39,21 @@ class DataFile:
     bytes: int
     sha256: str
     unfit: dict[str, int] = field(default_factory=dict)
+    etag: str | None = None
+
+    def is_intact(self, base: Folder) -> bool:
+        """Return whether the file is there, and still has its size and its ETag.
+
+        A copy of an object can have another ETag. So if the ETag differs, the content decides.
+        """
+        found = base.stat(self.path)
+        if found is None or found.size != self.bytes:
+            return False
+        return self.has_same_etag(found) or base.digest(self.path) == self.sha256
+
+    def has_same_etag(self, found: FileStat) -> bool:
+        """Return whether the ETag is the same, or the store has none."""
+        return self.etag is None or found.etag in (None, self.etag)
 
 
 @dataclass(frozen=True)
@@ -131,7 +148,7 @@ class CheckpointStore:
                 value["settings_digest"],
                 *(tuple(value[name]) for name in ("folders", "superseded", "adopted")),
             )
-            safe = all(map(layout.is_part_path, record.superseded))
+            safe = all(map(layout.is_part_path, record.superseded)) and has_valid_checksum(value)
             if value["format_version"] == _RECORD_VERSION and safe:
                 return record
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -148,14 +165,14 @@ class CheckpointStore:
         value = {"format_version": _RECORD_VERSION, **asdict(record)}
         del value["token"]
         path = f"{layout.PROGRESS}/{record.token}.json"
-        self._control.write(path, to_json(value), check_lock, durable=True)
+        self._control.write(path, checked_json(value), check_lock, durable=True)
 
     def read(
         self, tokens: Iterable[str], warn: Callable[[str], None] = lambda _: None
     ) -> dict[PartitionKey, Checkpoint]:
         """Return the checkpoints of some tries. For each partition, the one that was read last.
 
-        A checkpoint counts only if its files still have the size that they had.
+        A checkpoint counts only if its files are still as they were.
 
         :param warn: is called with a sentence for each that does not count.
         """
@@ -168,18 +185,20 @@ class CheckpointStore:
         ]
 
         def read(path: str) -> Checkpoint | None:
+            value = self._control.read_json(path) or {}
             try:
-                checkpoint = Checkpoint.from_json(self._control.read_json(path) or {})
+                checkpoint = Checkpoint.from_json(value) if has_valid_checksum(value) else None
             except (KeyError, TypeError):
+                checkpoint = None
+            if checkpoint is None:
                 return None
             complete = all(
-                layout.is_part_path(file.path) and self._base.size(file.path) == file.bytes
-                for file in checkpoint.files
+                layout.is_part_path(file.path) and file.is_intact(self._base) for file in checkpoint.files
             )
             if complete:
                 return checkpoint
             warn(
-                f"{checkpoint.partition}: a file of an earlier try is missing or has another size. It is read again."
+                f"{checkpoint.partition}: a file of an earlier try is missing or was changed. It is read again."
             )
             return None
 
@@ -192,7 +211,7 @@ class CheckpointStore:
 
     def save(self, token: str, checkpoint: Checkpoint, check_lock: Callable[[], None]) -> None:
         """Write a checkpoint of a try."""
-        body = json.dumps(asdict(checkpoint), ensure_ascii=False).encode()
+        body = checked_json(asdict(checkpoint))
         ids = "\0".join(checkpoint.partition.key).encode("utf-8", "surrogatepass")
         name = hashlib.sha256(ids).hexdigest()[:32]
         self._control.write(f"{layout.PROGRESS}/{token}/{name}.json", body, check_lock)

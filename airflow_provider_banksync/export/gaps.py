@@ -20,7 +20,7 @@ def days_before(base: Folder, label: str) -> tuple[str, str] | None:
     first_day, _ = layout.window_days(label)
     earlier = [each for each in base.names(layout.MANIFESTS) if layout.is_window(each) and each < label]
     for other in sorted(earlier, key=lambda each: layout.window_days(each)[1], reverse=True):
-        if base.size(f"{layout.MANIFESTS}/{other}/{layout.MANIFEST}") is not None:
+        if base.stat(f"{layout.MANIFESTS}/{other}/{layout.MANIFEST}") is not None:
             first = date.fromisoformat(layout.window_days(other)[1]) + timedelta(days=1)
             last = date.fromisoformat(first_day) - timedelta(days=1)
             return (first.isoformat(), last.isoformat()) if first <= last else None

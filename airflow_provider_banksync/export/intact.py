@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def damaged_files(base: Folder, checkpoints: Iterable[Checkpoint]) -> dict[str, PartitionKey]:
-    """Return the files that are missing or have another size, with the keys of their partitions."""
-    files = {file.path: (file.bytes, each.partition.key) for each in checkpoints for file in each.files}
-    differing = concurrently(lambda path: path if base.size(path) != files[path][0] else "", files)
+    """Return the files that are missing or were changed, with the keys of their partitions."""
+    files = {file.path: (file, each.partition.key) for each in checkpoints for file in each.files}
+    differing = concurrently(lambda path: "" if files[path][0].is_intact(base) else path, files)
     return {path: files[path][1] for path in differing if path}
 
 
@@ -25,13 +25,13 @@ def refuse_damaged(base: Folder, checkpoints: Iterable[Checkpoint]) -> None:
     """Refuse to list files again that are not as the manifest says.
 
     :param checkpoints: of partitions that this export does not read.
-    :raises ExportError: if a file is missing or has another size.
+    :raises ExportError: if a file is missing or was changed.
     """
     damaged = sorted(damaged_files(base, checkpoints))
     if damaged:
         raise ExportError(
-            f"destination {base}: {len(damaged)} files are missing, or have another size than the manifest says, the "
-            f"first is {damaged[0]}. Nothing was changed. Restore the files. Or run this export once without "
+            f"destination {base}: {len(damaged)} files are missing, or are not as the manifest says, the first is "
+            f"{damaged[0]}. Nothing was changed. Restore the files. Or run this export once without "
             "workspace_ids, bank_ids, account_ids and where: it then reads all accounts again.",
             permanent=True,
         )

@@ -29,7 +29,8 @@ from airflow_provider_banksync.export.manifest import (
     read_unavailable,
 )
 from airflow_provider_banksync.export.storage import layout
-from airflow_provider_banksync.export.storage.folder import ExportError, storage_errors, to_json
+from airflow_provider_banksync.export.storage.checksum import checked_json
+from airflow_provider_banksync.export.storage.folder import ExportError, storage_errors
 from airflow_provider_banksync.export.storage.lock import FolderLock
 from airflow_provider_banksync.export.workspace_exports import (
     WorkspaceExports,
@@ -255,11 +256,10 @@ class ExportJob:
     def _refuse_lost_manifest(self) -> None:
         def is_listed(folder: str) -> bool:
             manifest = workspace_manifest(folder.split("/", 1)[0], self.settings.label)
-            return not self.settings.single_workspace and self.base.size(manifest) is not None
+            return not self.settings.single_workspace and self.base.stat(manifest) is not None
 
         tokens = {each.token for each in self._earlier}
-        folders = self._folders(self.settings.label)
-        refuse_lost_manifest(self.base, self.control, folders, tokens, is_listed)
+        refuse_lost_manifest(self.base, self.control, self._folders(self.settings.label), tokens, is_listed)
 
     def _folders(self, label: str | None) -> list[str]:
         """Return the folders in which a window or batch may have parts."""
@@ -345,7 +345,7 @@ class ExportJob:
             remove_incomplete_manifests(self.control)
             folders = {file.path.rpartition("/")[0] for each in manifest.checkpoints for file in each.files}
             self.base.sync(folders if self.settings.label is None else {*folders, self._control_path})
-            self.control.replace(layout.MANIFEST, to_json(content), self._body_before, self.check_lock)
+            self.control.replace(layout.MANIFEST, checked_json(content), self._body_before, self.check_lock)
             self.check_lock()
             self._clean_up(content, resumable=resumable)
         return content

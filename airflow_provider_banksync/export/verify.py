@@ -39,12 +39,12 @@ class Verification:
 def verify(destination: Folder, *, digests: bool = True) -> Verification:
     """Check every manifest below a folder, every file that it lists, and that there is no other part.
 
-    :param digests: read every file, and compare its SHA-256. Otherwise compare sizes only.
+    :param digests: read every file, and compare its SHA-256. Otherwise compare sizes, and ETags if the store has them.
     """
-    sizes = destination.sizes()
+    found = destination.stat_all()
     result = Verification()
     listed: dict[str, DataFile] = {}
-    for path in sorted(sizes):
+    for path in sorted(found):
         if posixpath.basename(path) == layout.MANIFEST:
             _check_manifest(destination, path, listed, result)
     if not result.manifests and not result.problems:
@@ -52,22 +52,22 @@ def verify(destination: Folder, *, digests: bool = True) -> Verification:
     result.files, result.bytes = len(listed), sum(file.bytes for file in listed.values())
 
     def check(path: str) -> str | None:
-        file, size = listed[path], sizes.get(path)
-        if size is None:
+        file, stat = listed[path], found.get(path)
+        if stat is None:
             return f"missing: {path}"
-        if size != file.bytes:
-            return f"other size: {path} has {size} bytes, and the manifest says {file.bytes}"
-        if digests and destination.digest(path) != file.sha256:
+        if stat.size != file.bytes:
+            return f"other size: {path} has {stat.size} bytes, and the manifest says {file.bytes}"
+        if (digests or not file.has_same_etag(stat)) and destination.digest(path) != file.sha256:
             return f"other content: {path} differs from the SHA-256 in the manifest"
         return None
 
     result.problems += [problem for problem in concurrently(check, listed) if problem]
     tokens = {
         posixpath.basename(path).removesuffix(".json")
-        for path in sizes
+        for path in found
         if posixpath.basename(posixpath.dirname(path)) == layout.PROGRESS
     }
-    for path in sorted(sizes.keys() - listed.keys()):
+    for path in sorted(found.keys() - listed.keys()):
         name = posixpath.basename(path)
         if name.startswith(("part-", TEMPORARY_PREFIX)):
             uncommitted = layout.token_of(name) in tokens

@@ -16,7 +16,7 @@ from airflow_provider_banksync.transfers.object_storage import BankSyncToObjectS
 from tests.support.task_runs import rendered
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import pytest
 
@@ -101,6 +101,7 @@ def comparable(files: Mapping[str, bytes]) -> dict[str, Any]:
             manifest = json.loads(body)
             assert manifest.pop("generated_at")
             assert manifest.pop("try")
+            assert manifest.pop("checksum")
             manifest.pop("ended_tries", None)
             for account in (*manifest.get("accounts", []), *manifest.get("carried_cursors", [])):
                 assert account.pop("read_at")
@@ -124,6 +125,13 @@ def rows_of(folder: Path) -> dict[str, list[dict[str, Any]]]:
         for path, body in sorted(tree(folder).items())
         if path.endswith(".jsonl")
     }
+
+
+def edit_manifest(path: Path, edit: Callable[[dict[str, Any]], Any]) -> None:
+    """Change a manifest as it was before manifests had a checksum."""
+    manifest = json.loads(path.read_bytes())
+    del manifest["checksum"]
+    path.write_text(json.dumps(edit(manifest)))
 
 
 def manifest_of(summary: dict[str, Any]) -> dict[str, Any]:

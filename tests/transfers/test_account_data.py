@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import re
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -29,7 +28,7 @@ from airflow_provider_banksync.export.formats import FORMATS
 from airflow_provider_banksync.hooks.banksync import BankSyncHook
 from airflow_provider_banksync.sandbox import BankSyncSandbox, Fault
 from tests.support.account_data import exported, family, read_accounts, truth, without_empty
-from tests.support.export_task import Task, manifest_of, rows_of, tree
+from tests.support.export_task import Task, edit_manifest, manifest_of, rows_of, tree
 
 pytestmark = pytest.mark.banksync_sandbox(portals=3, time_scale=0, page_size=20)
 
@@ -774,7 +773,12 @@ def test_a_cursor_that_the_api_does_not_know(
 ) -> None:
     summary = batches()
     path = Path(summary["manifest"].removeprefix("file://"))
-    path.write_text(re.sub('"cursor": "[^"]+"', '"cursor": "nonsense"', path.read_text(), count=1))
+
+    def change(manifest: dict[str, Any]) -> dict[str, Any]:
+        manifest["accounts"][0]["cursor"] = "nonsense"
+        return manifest
+
+    edit_manifest(path, change)
     with pytest.raises(AirflowFailException, match="full_refresh=True"):
         batches()
     assert len(read_accounts(banksync_sandbox)) == len(family())

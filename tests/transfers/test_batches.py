@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException
 
+from airflow_provider_banksync.export.__main__ import main as verify_command
 from airflow_provider_banksync.sandbox import BankSyncSandbox, Fault
 from tests.support.account_data import exported, family, read_accounts, truth, without_empty
-from tests.support.export_task import Task, manifest_of, record_warnings, rows_of, tree
+from tests.support.export_task import Task, edit_manifest, manifest_of, record_warnings, rows_of, tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -171,7 +172,7 @@ def test_an_account_whose_file_is_damaged_is_read_again_into_the_next_batch(
     damage(tmp_path / "resource=transactions" / lost)
     warnings = record_warnings(monkeypatch)
     assert batches()["rows"] == 1
-    words = f"{lost} is missing, or has another size than the manifest of batch="
+    words = f"{lost} is missing, or is not as the manifest of batch="
     assert [each for each in warnings if each.startswith(words)]
     assert batches()["rows"] == 0
 
@@ -261,7 +262,7 @@ def test_a_batch_whose_manifest_is_damaged_is_refused(
 ) -> None:
     path = Path(batches()["manifest"].removeprefix("file://"))
     good = path.read_bytes()
-    path.write_text(json.dumps(damage(json.loads(good))))
+    edit_manifest(path, damage)
     before = tree(tmp_path)
     with pytest.raises(AirflowFailException, match=f"{path}.*(is damaged|format_version 4)"):
         task.run() if whose == "its own" else batches()
@@ -270,6 +271,56 @@ def test_a_batch_whose_manifest_is_damaged_is_refused(
     batches()
     assert exported(tmp_path) == without_empty(truth())
     assert_nothing_twice(tmp_path)
+
+
+def lose_a_cursor(manifest: dict[str, Any]) -> None:
+    del manifest["accounts"][0]["cursor"]
+
+
+def carry_no_cursors(manifest: dict[str, Any]) -> None:
+    assert manifest.pop("carried_cursors")
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lose_a_cursor,
+        carry_no_cursors,
+        lambda manifest: manifest["accounts"][0].update(cursor=manifest["accounts"][-1]["cursor"]),
+        lambda manifest: manifest["accounts"][0].update(gone="2026-01-01T00:00:00Z"),
+        lambda manifest: manifest["files"][0].update(sha256="0" * 64),
+        lambda manifest: manifest.update(selections=[]),
+        lambda manifest: manifest.update(checksum=None),
+    ],
+    ids=["cursor", "carried", "other cursor", "gone", "sha256", "selections", "checksum"],
+)
+def test_a_manifest_that_was_changed_is_refused(
+    batches: Batches, tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: Callable[[Any], object]
+) -> None:
+    """Each of these is a manifest in itself: only its checksum tells."""
+    one, other = sorted({workspace for workspace, *_ in family()})[:2]
+    batches(workspace_ids=[one])
+    path = Path(batches(workspace_ids=[other])["manifest"].removeprefix("file://"))
+    good = path.read_bytes()
+    manifest = json.loads(good)
+    damage(manifest)
+    path.write_text(json.dumps(manifest))
+    before = tree(tmp_path)
+    with pytest.raises(AirflowFailException, match=f"{path} is not a manifest .*damaged.*Restore the file"):
+        batches()
+    assert tree(tmp_path) == before
+    assert verify_command(["verify", str(tmp_path)]) == 1
+    assert f"manifest: destination {tmp_path}" in capsys.readouterr().out
+    path.write_text(json.dumps(dict(sorted(json.loads(good).items()))))  # the same in another order
+    batches()
+    assert exported(tmp_path) == without_empty(truth())
+    assert_nothing_twice(tmp_path)
+
+
+def test_a_manifest_without_a_checksum_is_read(batches: Batches, tmp_path: Path) -> None:
+    """Earlier versions wrote none."""
+    edit_manifest(Path(batches()["manifest"].removeprefix("file://")), lambda manifest: manifest)
+    assert batches()["rows"] == 0
 
 
 def test_a_batch_whose_manifest_was_removed_keeps_its_files(batches: Batches, tmp_path: Path) -> None:

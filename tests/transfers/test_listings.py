@@ -16,7 +16,7 @@ from airflow_provider_banksync.exceptions import BankSyncConfigError
 from airflow_provider_banksync.export.job import ExportJob
 from airflow_provider_banksync.sandbox import BankSyncSandbox, Fault
 from airflow_provider_banksync.transfers.object_storage import BankSyncToObjectStorageOperator
-from tests.support.export_task import Task, comparable, manifest_of, plain_names, rows_of, tree
+from tests.support.export_task import Task, comparable, edit_manifest, manifest_of, plain_names, rows_of, tree
 from tests.support.sandbox_data import truth
 
 if TYPE_CHECKING:
@@ -213,9 +213,11 @@ def test_a_manifest_cannot_make_us_remove_what_is_not_ours(task: Task, tmp_path:
     manifest = Path(task.run()["manifest"].removeprefix("file://"))
     outside = tmp_path / "part-outside"
     outside.write_text("mine")
-    content = json.loads(manifest.read_bytes())
-    content["files"].append({**content["files"][0], "path": "../part-outside"})
-    manifest.write_text(json.dumps(content))
+
+    def add(content: dict[str, Any]) -> dict[str, Any]:
+        return {**content, "files": [*content["files"], {**content["files"][0], "path": "../part-outside"}]}
+
+    edit_manifest(manifest, add)
     with pytest.raises(AirflowFailException, match="is damaged"):
         task.run()
     assert outside.read_text() == "mine"

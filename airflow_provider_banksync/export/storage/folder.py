@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import uuid
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +27,8 @@ _OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "ad
 _PART_BYTES = 8 * 1024 * 1024
 _GLOB_CHARACTERS = frozenset("*?[")
 _S3 = frozenset({"s3", "s3a"})
-#: Errors of a file system that cannot sync a folder.
-_CANNOT_SYNC = frozenset({errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.EACCES})
+#: Errors of a file system that cannot sync a folder, or of a folder that we may not read.
+_CANNOT_SYNC = frozenset({errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.EACCES, errno.EPERM})
 
 
 class ExportError(Exception):
@@ -56,6 +57,23 @@ def storage_errors(folder: Folder, action: str = "written") -> Iterator[None]:
     except Exception as error:
         reason = (getattr(error, "strerror", None) or str(error) or type(error).__name__).rstrip(".")
         raise ExportError(f"destination {folder} cannot be {action}: {reason}.") from error
+
+
+@dataclass(frozen=True)
+class FileStat:
+    """What a store says about a file without reading it.
+
+    :param etag: changes with the content. None: the store has none, as a disk.
+    """
+
+    size: int
+    etag: str | None
+
+    @classmethod
+    def from_info(cls, info: dict[str, Any]) -> FileStat:
+        """Return what fsspec knows about a file. Google's ``etag`` also changes with the metadata of an object."""
+        etags = (info.get(name) for name in ("md5Hash", "ETag", "etag"))
+        return cls(int(info["size"] or 0), next((each for each in etags if isinstance(each, str)), None))
 
 
 class Folder:
@@ -93,15 +111,15 @@ class Folder:
         except FileNotFoundError:
             return None
 
-    def size(self, path: str) -> int | None:
-        """Return the size of a file in bytes, or None if there is no such file."""
+    def stat(self, path: str) -> FileStat | None:
+        """Return the size and the ETag of a file, or None if there is no such file."""
         try:
-            return int(self._fs.size(self.full_path(path)))
+            return FileStat.from_info(self._fs.info(self.full_path(path)))
         except FileNotFoundError:
             return None
 
-    def sizes(self) -> dict[str, int]:
-        """Return the size in bytes of every file below the folder, by its path.
+    def stat_all(self) -> dict[str, FileStat]:
+        """Return the size and the ETag of every file below the folder, by its path.
 
         :raises FileNotFoundError: if there is no such folder.
         """
@@ -110,7 +128,7 @@ class Folder:
             raise FileNotFoundError(f"there is no folder {self}")
         found = self._fs.find(self.path, detail=True)
         start = len(self.path.rstrip("/")) + 1
-        return {str(path)[start:]: int(info["size"] or 0) for path, info in found.items()}
+        return {str(path)[start:]: FileStat.from_info(info) for path, info in found.items()}
 
     def digest(self, path: str) -> str | None:
         """Return the SHA-256 of a file of any size, or None if there is no such file."""
@@ -192,22 +210,18 @@ class Folder:
         """On a disk, make the names in some folders, and those of the folders themselves, survive a power failure."""
         if not self.is_local:
             return
-        paths = {self.full_path(folder) for folder in folders} | {self.path}
-        paths |= {
-            parent
-            for path in paths
-            for parent in map(str, PurePosixPath(path).parents)
-            if parent.startswith(self.path)
-        }
-        for path in sorted(paths):
-            handle = os.open(path, os.O_RDONLY)
+        paths = {PurePosixPath(self.full_path(folder)) for folder in folders}
+        # An export may have created any folder above, too.
+        for path in sorted(paths.union(*(path.parents for path in paths))):
             try:
-                os.fsync(handle)
+                handle = os.open(path, os.O_RDONLY)
+                try:
+                    os.fsync(handle)
+                finally:
+                    os.close(handle)
             except OSError as error:
                 if error.errno not in _CANNOT_SYNC:
                     raise
-            finally:
-                os.close(handle)
 
     def create(self, path: str, body: bytes) -> bool:
         """Write a small file, if it does not exist. If several writers try at the same time, one succeeds.
