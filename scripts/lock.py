@@ -60,7 +60,9 @@ def requirements(name: str) -> list[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = dict(project["optional-dependencies"])
     tools = [line for line in extras.pop("dev") if not line.startswith(project["name"])]
-    runtime = project["dependencies"] + [line for extra in extras.values() for line in extra]
+    runtime = project["dependencies"] + [
+        line for extra in extras.values() for line in extra if not line.startswith(project["name"])
+    ]
     if name != "lowest":
         return runtime + tools
     # A resolver that prefers the lowest version takes a higher one if it must. A pin fails instead.

@@ -90,6 +90,8 @@ class Unavailable:
 _MAX_SHOWN = 20
 #: The reason that a retry may cure, and the one that needs hours.
 RETRYABLE, RATE_LIMITED = "failed", "rate_limited"
+#: The API calls the request invalid.
+REFUSED = "refused"
 #: Errors of the key, the connection or the network. Every other account would fail in the same way.
 ERRORS_FOR_ALL_ACCOUNTS = (
     BankSyncAuthError,
@@ -102,7 +104,7 @@ _REASONS = (
     (BankSyncReauthRequiredError, "sign_in"),
     (BankSyncNotFoundError, "not_found"),
     (BankSyncPermissionError, "forbidden"),
-    (BankSyncValidationError, "refused"),
+    (BankSyncValidationError, REFUSED),
 )
 
 

@@ -89,12 +89,12 @@ class ExportRequest:
     @property
     def resets_cursors(self) -> bool:
         """The value of ``full_refresh``."""
-        return _parse_flag("full_refresh", self.full_refresh)
+        return parse_flag("full_refresh", self.full_refresh)
 
     @property
     def allows_shrink(self) -> bool:
         """The value of ``allow_shrink``."""
-        return _parse_flag("allow_shrink", self.allow_shrink)
+        return parse_flag("allow_shrink", self.allow_shrink)
 
     @cached_property
     def selection(self) -> AccountSelection:
@@ -112,7 +112,7 @@ class ExportRequest:
         )
 
 
-def _parse_flag(argument: str, value: object) -> bool:
+def parse_flag(argument: str, value: object) -> bool:
     """Return the value of a flag, which a template may give as text."""
     if isinstance(value, str):
         value = _BOOLEANS.get(value.strip().lower(), value)

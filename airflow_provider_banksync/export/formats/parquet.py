@@ -93,7 +93,6 @@ class ParquetWriter:
     ) -> None:
         self._stream = stream
         self._resource = resource
-        self._columns = SCHEMAS[resource]
         self.unfit: Counter[str] = Counter()
         self._constants = list((constants or {}).values())
         self._schema = schema(resource, constants or {})
@@ -113,13 +112,7 @@ class ParquetWriter:
         """
         while len(batch):
             now, batch = batch.split(self._rows_until_full(batch))
-            arrays = None
-            if not now.is_decoded:
-                arrays = build_arrays(now.raw, self._columns, _TYPES)
-            if arrays is None:
-                arrays = self._fit_arrays(now)
-            else:
-                arrays.append(pa.nulls(len(now), pa.string()))
+            arrays = build_columns(now, self._resource, self.unfit)
             arrays[-1:-1] = [repeat_text(text, len(now)) for text in self._constants]
             self._group.append(pa.RecordBatch.from_arrays(arrays, schema=self._schema))
             self._rows += len(now)
@@ -155,14 +148,6 @@ class ParquetWriter:
         """Return how many times larger than the first row group this one is."""
         return 1 << min(self._groups // _GROUPS_PER_SIZE, _DOUBLINGS)
 
-    def _fit_arrays(self, batch: RowBatch) -> list[pa.Array]:
-        """Return an array for each column, also if values do not fit theirs."""
-        rows = batch.rows()
-        extra = ExtraFields(rows, self._resource)
-        arrays = [_array(column, rows, extra) for column in self._columns]
-        self.unfit.update(extra.unfit)
-        return [*arrays, pa.array(extra.to_json(), pa.string())]
-
     def _encode(self, group: list[pa.RecordBatch]) -> None:
         # Combined, because the pages of the file would show where the batches ended.
         table = pa.Table.from_batches(group, self._schema).combine_chunks()
@@ -173,6 +158,21 @@ class ParquetWriter:
     def _end(self) -> None:
         self._writer.close()
         self._buffer.flush()
+
+
+def build_columns(batch: RowBatch, resource: str, unfit: Counter[str]) -> list[pa.Array]:
+    """Return an array for each column of a resource, and for `EXTRA`.
+
+    :param unfit: counts the values of each column that do not fit it.
+    """
+    columns = SCHEMAS[resource]
+    if not batch.is_decoded and (arrays := build_arrays(batch.raw, columns, _TYPES)) is not None:
+        return [*arrays, pa.nulls(len(batch), pa.string())]
+    rows = batch.rows()
+    extra = ExtraFields(rows, resource)
+    found = [_array(column, rows, extra) for column in columns]
+    unfit.update(extra.unfit)
+    return [*found, pa.array(extra.to_json(), pa.string())]
 
 
 def _array(column: Column, rows: list[Row], extra: ExtraFields) -> pa.Array:

@@ -1,0 +1,352 @@
+"""A ledger in a Delta Lake table: a folder, or a prefix of an object store.
+
+The library deltalake makes each change atomic, and refuses a change that another task has overtaken. The table has one
+partition for each workspace. The folder ``_state`` inside it is a small Delta table with the cursor of each account. It
+is written after the rows. So a run that is killed in between repeats work, and loses nothing.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import (
+    CommitProperties,
+    DeltaTable,
+    Field,
+    PostCommitHookProperties,
+    Schema,
+    Transaction,
+    write_deltalake,
+)
+from deltalake.exceptions import CommitFailedError, TableNotFoundError
+from deltalake.fs import DeltaStorageHandler
+from pyarrow.fs import FileSelector, PyFileSystem
+
+from airflow_provider_banksync.ledger.changes import concat
+from airflow_provider_banksync.ledger.columns import ACCOUNT_ID, DAY, WORKSPACE_ID
+from airflow_provider_banksync.ledger.delta_state import DeltaState, delta_errors
+from airflow_provider_banksync.ledger.table import Applied, LedgerError, compute_parts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from pyarrow.dataset import Dataset
+
+    from airflow_provider_banksync.ledger.changes import Changes, Truth
+    from airflow_provider_banksync.ledger.columns import Columns
+    from airflow_provider_banksync.ledger.table import Part, PartitionKey, PartState, Rules
+
+#: A merge holds the target rows of its workspaces in memory, so each merge is about this many of them.
+MERGE_ROWS = 250_000
+#: How often a change is computed anew, because another task was faster. The pauses add up to about a minute.
+MAX_ATTEMPTS = 12
+_MAX_PAUSE = 8.0
+#: Marks the rows of a merge's source that it deletes.
+_DELETE = "_delete"
+#: Old versions stay until `vacuum` removes them. Delta Lake's own default is 30 days.
+_CONFIGURATION: dict[str, str | None] = {
+    "delta.enableChangeDataFeed": "true",
+    "delta.logRetentionDuration": "interval 3650 days",
+    "delta.deletedFileRetentionDuration": "interval 3650 days",
+}
+
+
+class DeltaLedger:
+    """A `LedgerTable` in a Delta Lake table.
+
+    :param uri: of the table.
+    :param storage_options: of the object store, as deltalake takes them.
+    """
+
+    def __init__(self, uri: str, columns: Columns, storage_options: Mapping[str, str] | None = None) -> None:
+        self.name = uri.rstrip("/")
+        self.columns = columns
+        self._options = dict(storage_options or {})
+        self._state = DeltaState(f"{self.name}/_state", self._options)
+        self._table: DeltaTable | None = None
+
+    # --- open ---
+
+    def open(self) -> list[PartState]:
+        """Check the table, if it exists, and return the state of each account."""
+        with delta_errors(self.name):
+            table, states = self._load(), self._state.read()
+            if table is not None:
+                self._check(table)
+            else:
+                self._refuse_other_files()
+            return states or []
+
+    def _load(self) -> DeltaTable | None:
+        """Return the newest version of the table; None if it does not exist."""
+        if self._table is not None:
+            self._table.update_incremental()
+            return self._table
+        try:
+            self._table = DeltaTable(self.name, storage_options=self._options)
+        except TableNotFoundError:
+            return None
+        return self._table
+
+    def _refuse_other_files(self) -> None:
+        """Refuse to create a table among other files."""
+        if "://" not in self.name and not Path(self.name).exists():
+            return
+        files = PyFileSystem(DeltaStorageHandler(self.name, self._options))
+        found = files.get_file_info(FileSelector("", allow_not_found=True))
+        if found:
+            raise LedgerError(
+                f"{self.name} is not a Delta table, but has {found[0].path!r}. Use a table_uri without other files.",
+                permanent=True,
+            )
+
+    def _check(self, table: DeltaTable) -> None:
+        found = {each.name: each for each in table.schema().fields}
+        wanted = {each.name: each for each in Schema.from_arrow(self.columns.schema).fields}
+        unknown = sorted(found.keys() - wanted.keys())
+        other = sorted(name for name in found.keys() & wanted.keys() if found[name].type != wanted[name].type)
+        lost = sorted(set(self.columns.primary_key) - found.keys())
+        for names, problem in (
+            (lost, "lacks the columns"),
+            (other, "has another type in the columns"),
+            (unknown, "has columns that this version does not know"),
+        ):
+            if names:
+                raise LedgerError(
+                    f"{self.name} {problem} {', '.join(names)}. So it is not a table of {self.columns.resource} of "
+                    "this operator, or its columns were changed. Use another table_uri.",
+                    permanent=True,
+                )
+        if table.metadata().partition_columns != [WORKSPACE_ID]:
+            raise LedgerError(
+                f"{self.name} is not partitioned by {WORKSPACE_ID}. Use another table_uri.", permanent=True
+            )
+
+    def _load_or_create(self) -> DeltaTable:
+        table = self._load()
+        if table is None:
+            DeltaTable.create(
+                self.name,
+                self.columns.schema,
+                mode="ignore",
+                partition_by=[WORKSPACE_ID],
+                name=f"banksync_{self.columns.resource}",
+                configuration=_CONFIGURATION,
+                storage_options=self._options,
+            )
+            table = self._load()
+            if table is None:
+                raise LedgerError(f"{self.name} does not exist, although it was just created.")
+        known = {each.name for each in table.schema().fields}
+        new = [
+            Field.from_json(each.to_json())
+            for each in Schema.from_arrow(self.columns.schema).fields
+            if each.name not in known
+        ]
+        if new:  # a later version of this package has added them
+            table.alter.add_columns(new)
+        return table
+
+    def version(self) -> int | None:
+        """Return the version of the table; None if it does not exist."""
+        with delta_errors(self.name):
+            table = self._load()
+            return None if table is None else table.version()
+
+    # --- apply ---
+
+    def apply(self, parts: Sequence[Part], rules: Rules) -> Applied:
+        """Change the table so that it equals the parts, in as few commits as memory allows."""
+        with delta_errors(self.name):
+            applied = Applied()
+            for attempt in range(MAX_ATTEMPTS):
+                table = self._load_or_create()
+                fresh = [part for part in parts if not self._is_stale(table, part)]
+                computed, applied.unavailable = compute_parts(
+                    fresh, self._read(table, fresh), self.columns, rules
+                )
+                try:
+                    for chunk in self._chunks(table, [each for each in computed if each[1]]):
+                        self._commit(table, chunk)
+                        for part, changes in chunk:
+                            applied.counts.add(part, changes)
+                    self._state.save([part for part, _ in computed if not part.is_piece], rules)
+                except CommitFailedError:
+                    time.sleep(random.uniform(0, min(_MAX_PAUSE, 0.1 * 2**attempt)))  # noqa: S311
+                else:
+                    return applied
+            raise LedgerError(
+                f"other tasks changed {self.name} {MAX_ATTEMPTS} times in a row while this one wrote. Let fewer tasks "
+                "write to the table at the same time, for example with a pool."
+            )
+
+    def _is_stale(self, table: DeltaTable, part: Part) -> bool:
+        """Return whether the table has a later read of the account. Another run has overtaken this one."""
+        version = table.transaction_version(_application(part))
+        return version is not None and version > _milliseconds(part)
+
+    def _read(self, table: DeltaTable, parts: Sequence[Part]) -> dict[PartitionKey, pa.Table]:
+        """Return the rows of each part in the table: those of its days, and those whose key it has."""
+        found: dict[PartitionKey, pa.Table] = {}
+        dataset = table.to_pyarrow_dataset()
+        for truth, group in groupby(sorted(parts, key=_truth_order), key=lambda part: part.truth):
+            some = list(group)
+            rows = self._select(dataset, some, _days_filter(truth, self.columns))
+            by_part = {part.key: _rows_of(rows, part, self.columns) for part in some}
+            if self.columns.is_windowed and not (truth is not None and truth.is_everything):
+                self._add_rows_of_other_days(dataset, some, by_part)
+            found |= by_part
+        return found
+
+    def _add_rows_of_other_days(
+        self, dataset: Dataset, parts: Sequence[Part], by_part: dict[PartitionKey, pa.Table]
+    ) -> None:
+        """Add the rows of the table that have another day, and a key that a part has."""
+        key = self.columns.key
+        missing = {
+            part.key: part.rows[key].filter(
+                pc.invert(pc.is_in(part.rows[key], value_set=by_part[part.key][key]))
+            )
+            for part in parts
+        }
+        searched = [part for part in parts if len(missing[part.key])]
+        if not searched:
+            return
+        keys = pa.concat_arrays([chunk for each in missing.values() for chunk in each.chunks])
+        rows = self._select(dataset, searched, pc.field(key).isin(keys))
+        for part in searched:
+            wanted = _rows_of(rows, part, self.columns)
+            wanted = wanted.filter(pc.is_in(wanted[key], value_set=missing[part.key]))
+            by_part[part.key] = concat([by_part[part.key], wanted], self.columns.schema)
+
+    def _select(self, dataset: Dataset, parts: Sequence[Part], condition: pc.Expression | None) -> pa.Table:
+        """Return the rows of the accounts or workspaces of the parts that fulfil a condition. None: no row."""
+        if condition is None:
+            return self.columns.schema.empty_table()
+        rows = dataset.to_table(
+            columns=self.columns.schema.names, filter=_owner_filter(parts, self.columns) & condition
+        )
+        return rows.cast(self.columns.schema)
+
+    def _chunks(
+        self, table: DeltaTable, computed: list[tuple[Part, Changes]]
+    ) -> Iterator[list[tuple[Part, Changes]]]:
+        """Group the changes by workspace, so that each group has about `MERGE_ROWS` rows in the table."""
+        sizes = _rows_of_workspaces(table) if computed else {}
+        computed.sort(key=lambda each: each[0].partition.workspace_id)
+        chunk: list[tuple[Part, Changes]] = []
+        rows = 0
+        for workspace_id, group in groupby(computed, key=lambda each: each[0].partition.workspace_id):
+            size = sizes.get(workspace_id, 0)
+            if chunk and rows + size > MERGE_ROWS:
+                yield chunk
+                chunk, rows = [], 0
+            chunk += group
+            rows += size
+        if chunk:
+            yield chunk
+
+    def _commit(self, table: DeltaTable, chunk: Sequence[tuple[Part, Changes]]) -> None:
+        """Write one commit. Delta Lake refuses it if another task has committed one of these accounts meanwhile."""
+        schema = self.columns.schema
+        upserts = concat([changes.upserts for _, changes in chunk], schema)
+        deletes = concat([changes.deletes for _, changes in chunk], schema)
+        inserted = sum(changes.inserted for _, changes in chunk)
+        properties = CommitProperties(
+            app_transactions=[Transaction(_application(part), _milliseconds(part)) for part, _ in chunk],
+            custom_metadata={
+                "rows_inserted": str(inserted),
+                "rows_updated": str(upserts.num_rows - inserted),
+                "rows_deleted": str(deletes.num_rows),
+            },
+        )
+        hooks = PostCommitHookProperties(cleanup_expired_logs=False)
+        if inserted == upserts.num_rows and not deletes.num_rows:
+            write_deltalake(
+                table, upserts, mode="append", commit_properties=properties, post_commithook_properties=hooks
+            )
+            return
+        source = pa.concat_tables(
+            rows.append_column(_DELETE, pa.repeat(pa.scalar(is_delete), rows.num_rows))
+            for rows, is_delete in ((upserts, False), (deletes, True))
+        )
+        columns = {f"`{name}`": f"s.`{name}`" for name in schema.names}
+        (
+            table.merge(
+                source,
+                self._merge_condition(chunk),
+                source_alias="s",
+                target_alias="t",
+                commit_properties=properties,
+                post_commithook_properties=hooks,
+            )
+            .when_matched_delete(f"s.{_DELETE}")
+            .when_matched_update(columns)
+            .when_not_matched_insert(columns, f"NOT s.{_DELETE}")
+            .execute()
+        )
+
+    def _merge_condition(self, chunk: Sequence[tuple[Part, Changes]]) -> str:
+        """Return the condition of a merge. Its literals let Delta Lake skip files."""
+        ids = sorted({part.partition.workspace_id for part, _ in chunk})
+        literals = ", ".join("'{}'".format(each.replace("'", "''")) for each in ids)
+        keys = " AND ".join(f"t.`{name}` = s.`{name}`" for name in self.columns.primary_key)
+        return f"t.{WORKSPACE_ID} IN ({literals}) AND {keys}"
+
+
+def _truth_order(part: Part) -> tuple[bool, str, str]:
+    truth = part.truth
+    return (truth is None, str(truth and truth.first), str(truth and truth.last))
+
+
+def _days_filter(truth: Truth | None, columns: Columns) -> pc.Expression | None:
+    """Return the condition of the rows of some days; None for no day."""
+    if truth is None:
+        return None
+    condition = pc.scalar(True)
+    if truth.first is not None and columns.day is not None:
+        condition &= pc.field(columns.day) >= pa.scalar(truth.first, pa.date32())
+    return condition
+
+
+def _owner_filter(parts: Sequence[Part], columns: Columns) -> pc.Expression:
+    workspaces = pa.array(sorted({part.partition.workspace_id for part in parts}), pa.string())
+    condition = pc.field(WORKSPACE_ID).isin(workspaces)
+    if columns.is_account_data:
+        accounts = pa.array(sorted({str(part.partition.account_id) for part in parts}), pa.string())
+        condition &= pc.field(ACCOUNT_ID).isin(accounts)
+    return condition
+
+
+def _rows_of(rows: pa.Table, part: Part, columns: Columns) -> pa.Table:
+    condition = pc.equal(rows[WORKSPACE_ID], part.partition.workspace_id)
+    if columns.is_account_data:
+        condition = pc.and_(condition, pc.equal(rows[ACCOUNT_ID], part.partition.account_id))
+    if columns.is_daily and part.truth is not None:
+        condition = pc.and_(condition, pc.equal(rows[DAY], pa.scalar(part.truth.first, pa.date32())))
+    return rows.filter(condition)
+
+
+def _rows_of_workspaces(table: DeltaTable) -> dict[str, int]:
+    """Return the number of rows of each workspace, as the log has them."""
+    actions = pa.table(table.get_add_actions(flatten=True))
+    if not actions.num_rows:
+        return {}
+    grouped = actions.group_by(f"partition.{WORKSPACE_ID}").aggregate([("num_records", "sum")])
+    names, sums = (grouped[name].to_pylist() for name in (f"partition.{WORKSPACE_ID}", "num_records_sum"))
+    return {name: size or 0 for name, size in zip(names, sums, strict=True)}
+
+
+def _application(part: Part) -> str:
+    """Return the name under which Delta Lake keeps when an account was read."""
+    return "banksync/" + "/".join(part.key)
+
+
+def _milliseconds(part: Part) -> int:
+    return int(part.read_at.timestamp() * 1000)
