@@ -1,4 +1,4 @@
-"""The small Delta table beside the rows of a ledger: what was read of each account, and where the next read continues."""
+"""The small Delta table beside the rows: what was read of each account, and where the next read continues."""
 
 from __future__ import annotations
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import pyarrow.compute as pc
 
-from airflow_provider_banksync.extract.partition import Unavailable
 from airflow_provider_banksync.ledger.changes import Truth, concat
 from airflow_provider_banksync.ledger.sinks import Collected, RowCollector
 from airflow_provider_banksync.ledger.table import Counts, LedgerError, Part
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import date
 
-    from airflow_provider_banksync.extract.partition import Partition
+    from airflow_provider_banksync.extract.partition import Partition, Unavailable
     from airflow_provider_banksync.ledger.table import LedgerTable, PartitionKey, PartState, Rules
 
 #: Rows that wait for their commit. Workspaces whose accounts are all read are written when they have this many.
@@ -90,7 +89,7 @@ class LedgerJob:
         for state in self.table.open():
             if state.resource != self.rules.resource:
                 raise LedgerError(
-                    f"{self.table.name} is a table of {state.resource}, not of {self.rules.resource}. Use another table.",
+                    f"{self.table.name} is a table of {state.resource}, not of {self.rules.resource}. Use another one.",
                     permanent=True,
                 )
             if state.family != self.rules.family:

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from airflow.providers.common.compat.sdk import Context
 
-    from airflow_provider_banksync.api.validation import OnUnavailable, Resource, Scope
     from airflow_provider_banksync.ledger.table import LedgerTable
     from airflow_provider_banksync.tasks.ledger_task import LedgerTask
 
@@ -60,22 +59,22 @@ class BankSyncLedgerOperator(BankSyncTaskMixin, BaseOperator):
     def __init__(
         self,
         *,
-        resource: Resource,
-        scope: Scope = "self",
-        workspace_ids: Sequence[str] | None = None,
-        bank_ids: Sequence[str] | None = None,
-        account_ids: Sequence[str] | None = None,
-        where: Mapping[str, Any] | None = None,
-        from_date: str | date | None = None,
-        lookback_days: int = 45,
-        include_pending: bool = True,
-        full_refresh: bool | str = False,
-        allow_shrink: bool | str = False,
-        rekey: Mapping[str, str] | None = None,
-        concurrency: int = 8,
-        on_unavailable: OnUnavailable = "fail",
-        banksync_conn_id: str = "banksync_default",
-        workspace_id: str | None = None,
+        resource: str,
+        scope: str,
+        workspace_ids: Sequence[str] | None,
+        bank_ids: Sequence[str] | None,
+        account_ids: Sequence[str] | None,
+        where: Mapping[str, Any] | None,
+        from_date: str | date | None,
+        lookback_days: int,
+        include_pending: bool,
+        full_refresh: bool | str,
+        allow_shrink: bool | str,
+        rekey: Mapping[str, str] | None,
+        concurrency: int,
+        on_unavailable: str,
+        banksync_conn_id: str,
+        workspace_id: str | None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -88,8 +87,8 @@ class BankSyncLedgerOperator(BankSyncTaskMixin, BaseOperator):
         if resource in RESOURCES and not is_rendered_later(scope):
             validate_resource(resource, scope)
         validate_literal_days(from_date, None)
-        self.resource: str = resource
-        self.scope: str = scope
+        self.resource = resource
+        self.scope = scope
         self.workspace_ids = workspace_ids
         self.bank_ids = bank_ids
         self.account_ids = account_ids
@@ -117,8 +116,7 @@ class BankSyncLedgerOperator(BankSyncTaskMixin, BaseOperator):
             request = LedgerRequest(
                 **{field.name: getattr(self, field.name) for field in fields(LedgerRequest)}
             )
-            summary = self._run(request, context)
-        return summary
+            return self._run(request, context)
 
     def _run(self, request: Any, context: Context) -> dict[str, Any]:
         from airflow_provider_banksync.ledger.table import LedgerError

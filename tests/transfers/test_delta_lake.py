@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from deltalake import DeltaTable
 
-from airflow_provider_banksync.sandbox import BankSyncSandbox
 from tests.support.ledger_task import NOW, LedgerRun, api_rows, by_key, delta_rows, delta_run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from airflow_provider_banksync.sandbox import BankSyncSandbox
 
 pytestmark = pytest.mark.banksync_sandbox(portals=3, time_scale=0, page_size=20, now=NOW)
 
