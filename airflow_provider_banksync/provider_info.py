@@ -97,8 +97,9 @@ def get_provider_info() -> dict[str, Any]:
             {
                 "source-integration-name": _NAME,
                 "target-integration-name": _NAME,
-                "python-module": f"{_PACKAGE}.transfers.object_storage",
+                "python-module": f"{_PACKAGE}.transfers.{name}",
             }
+            for name in ("delta_lake", "object_storage")
         ],
         "connection-types": [
             {

@@ -39,6 +39,7 @@ PUBLIC = {
     "operators.feeds": ("BankSyncFeedOperator", "BankSyncUpsertFeedOperator", "BankSyncDeleteFeedOperator"),
     "operators.jobs": ("BankSyncCancelJobOperator", "BankSyncTriggerLearnOperator"),
     "operators.listing": ("BankSyncListOperator",),
+    "transfers.delta_lake": ("BankSyncToDeltaLakeOperator",),
     "transfers.object_storage": ("BankSyncToObjectStorageOperator",),
     "sensors.base": ("BankSyncSensor",),
     "sensors.job": ("BankSyncJobSensor",),

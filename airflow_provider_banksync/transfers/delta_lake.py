@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_banksync.transfers.base import BankSyncLedgerOperator
+from airflow_provider_banksync.tasks.ledger_operator import LedgerOperator
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from airflow_provider_banksync.ledger.table import LedgerTable
 
 
-class BankSyncToDeltaLakeOperator(BankSyncLedgerOperator):
+class BankSyncToDeltaLakeOperator(LedgerOperator):
     """Keep a Delta Lake table equal to what BankSync answers.
 
     For transactions, each run reads the last `lookback_days` days of each account again, and whatever is new or changed
@@ -65,7 +65,7 @@ class BankSyncToDeltaLakeOperator(BankSyncLedgerOperator):
     :param workspace_id: portal to read. None means the workspace of the connection (templated).
     """
 
-    template_fields: Sequence[str] = (*BankSyncLedgerOperator.template_fields, "table_uri", "storage_conn_id")
+    template_fields: Sequence[str] = (*LedgerOperator.template_fields, "table_uri", "storage_conn_id")
 
     def __init__(
         self,

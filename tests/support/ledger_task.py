@@ -18,7 +18,7 @@ from tests.support.task_runs import rendered
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from airflow_provider_banksync.transfers.base import BankSyncLedgerOperator
+    from airflow_provider_banksync.tasks.ledger_operator import LedgerOperator
 
 #: The time of the sandbox that tests use.
 NOW = datetime(2026, 3, 4, 6, tzinfo=timezone.utc)
@@ -28,10 +28,10 @@ NOW = datetime(2026, 3, 4, 6, tzinfo=timezone.utc)
 class LedgerRun:
     """A task instance. Each call of `run` is a try of it."""
 
-    operator_class: type[BankSyncLedgerOperator]
+    operator_class: type[LedgerOperator]
     where: dict[str, Any]
     arguments: dict[str, Any] = field(default_factory=dict)
-    operator: BankSyncLedgerOperator | None = None
+    operator: LedgerOperator | None = None
 
     def run(self, now: datetime = NOW, *, try_number: int = 1, **arguments: Any) -> dict[str, Any]:
         """One try."""

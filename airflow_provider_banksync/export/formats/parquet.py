@@ -93,6 +93,7 @@ class ParquetWriter:
     ) -> None:
         self._stream = stream
         self._resource = resource
+        self._columns = SCHEMAS[resource]
         self.unfit: Counter[str] = Counter()
         self._constants = list((constants or {}).values())
         self._schema = schema(resource, constants or {})
@@ -112,7 +113,11 @@ class ParquetWriter:
         """
         while len(batch):
             now, batch = batch.split(self._rows_until_full(batch))
-            arrays = build_columns(now, self._resource, self.unfit)
+            arrays = None if now.is_decoded else build_arrays(now.raw, self._columns, _TYPES)
+            if arrays is None:
+                arrays = fit_columns(now, self._resource, self.unfit)
+            else:
+                arrays.append(pa.nulls(len(now), pa.string()))
             arrays[-1:-1] = [repeat_text(text, len(now)) for text in self._constants]
             self._group.append(pa.RecordBatch.from_arrays(arrays, schema=self._schema))
             self._rows += len(now)
@@ -165,12 +170,16 @@ def build_columns(batch: RowBatch, resource: str, unfit: Counter[str]) -> list[p
 
     :param unfit: counts the values of each column that do not fit it.
     """
-    columns = SCHEMAS[resource]
-    if not batch.is_decoded and (arrays := build_arrays(batch.raw, columns, _TYPES)) is not None:
+    if not batch.is_decoded and (arrays := build_arrays(batch.raw, SCHEMAS[resource], _TYPES)) is not None:
         return [*arrays, pa.nulls(len(batch), pa.string())]
+    return fit_columns(batch, resource, unfit)
+
+
+def fit_columns(batch: RowBatch, resource: str, unfit: Counter[str]) -> list[pa.Array]:
+    """Return the same as `build_columns`, also if values do not fit theirs, or rows have unknown fields."""
     rows = batch.rows()
     extra = ExtraFields(rows, resource)
-    found = [_array(column, rows, extra) for column in columns]
+    found = [_array(column, rows, extra) for column in SCHEMAS[resource]]
     unfit.update(extra.unfit)
     return [*found, pa.array(extra.to_json(), pa.string())]
 

@@ -36,7 +36,7 @@ MAX_CONCURRENCY = 64
 MAX_LOOKBACK_DAYS = 3_650
 
 
-class BankSyncLedgerOperator(BankSyncTaskMixin, BaseOperator):
+class LedgerOperator(BankSyncTaskMixin, BaseOperator):
     """What `BankSyncToDeltaLakeOperator` and `BankSyncToSqlOperator` share. Use one of them."""
 
     template_fields: Sequence[str] = (
