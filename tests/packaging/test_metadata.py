@@ -135,7 +135,14 @@ def test_the_metadata_names_licence_pythons_and_extras():
     metadata = distribution(DISTRIBUTION).metadata
     assert metadata["License-Expression"] == "Apache-2.0"
     assert metadata["Requires-Python"] == "<3.14,>=3.10"
-    assert set(metadata.get_all("Provides-Extra")) == {"delta", "dev", "parquet", "sandbox", "shared-limit", "sql"}
+    assert set(metadata.get_all("Provides-Extra")) == {
+        "delta",
+        "dev",
+        "parquet",
+        "sandbox",
+        "shared-limit",
+        "sql",
+    }
     assert "Framework :: Apache Airflow :: Provider" in metadata.get_all("Classifier")
 
 
