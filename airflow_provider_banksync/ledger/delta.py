@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import time
-from itertools import groupby
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,9 +29,9 @@ from deltalake.fs import DeltaStorageHandler
 from pyarrow.fs import FileSelector, PyFileSystem
 
 from airflow_provider_banksync.ledger.changes import concat
-from airflow_provider_banksync.ledger.columns import ACCOUNT_ID, DAY, WORKSPACE_ID
+from airflow_provider_banksync.ledger.columns import ACCOUNT_ID, WORKSPACE_ID
 from airflow_provider_banksync.ledger.delta_state import DeltaState, delta_errors
-from airflow_provider_banksync.ledger.table import Applied, LedgerError, compute_parts
+from airflow_provider_banksync.ledger.table import Applied, Computed, LedgerError, compute_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_banksync.ledger.changes import Changes, Truth
     from airflow_provider_banksync.ledger.columns import Columns
-    from airflow_provider_banksync.ledger.table import Part, PartitionKey, PartState, Rules
+    from airflow_provider_banksync.ledger.table import Part, PartState, Rules
 
 #: A merge holds the target rows of its workspaces in memory, so each merge is about this many of them.
 MERGE_ROWS = 250_000
@@ -164,19 +164,20 @@ class DeltaLedger:
     def apply(self, parts: Sequence[Part], rules: Rules) -> Applied:
         """Change the table so that it equals the parts, in as few commits as memory allows."""
         with delta_errors(self.name):
-            applied = Applied()
+            applied, left = Applied(), list(parts)
             for attempt in range(MAX_ATTEMPTS):
                 table = self._load_or_create()
-                fresh = [part for part in parts if not self._is_stale(table, part)]
-                computed, applied.unavailable = compute_parts(
-                    fresh, self._read(table, fresh), self.columns, rules
-                )
+                computed = self._compute(table, left, rules)
+                stale = {part.key for part in self._find_stale(table, computed)}
+                if stale:
+                    left = [part for part in left if part.key not in stale]
+                    computed = self._compute(table, left, rules)
+                applied.unavailable = computed.unavailable
                 try:
-                    for chunk in self._chunks(table, [each for each in computed if each[1]]):
-                        self._commit(table, chunk)
-                        for part, changes in chunk:
-                            applied.counts.add(part, changes)
-                    self._state.save([part for part, _ in computed if not part.is_piece], rules)
+                    for changes in self._chunks(table, computed.changes):
+                        self._commit(table, changes, computed.parts)
+                        applied.counts.add(changes)
+                    self._state.save([part for part in computed.parts if not part.is_piece], rules)
                 except CommitFailedError:
                     time.sleep(random.uniform(0, min(_MAX_PAUSE, 0.1 * 2**attempt)))  # noqa: S311
                 else:
@@ -186,44 +187,39 @@ class DeltaLedger:
                 "write to the table at the same time, for example with a pool."
             )
 
-    def _is_stale(self, table: DeltaTable, part: Part) -> bool:
-        """Return whether the table has a later read of the account. Another run has overtaken this one."""
-        version = table.transaction_version(_application(part))
-        return version is not None and version > _milliseconds(part)
-
-    def _read(self, table: DeltaTable, parts: Sequence[Part]) -> dict[PartitionKey, pa.Table]:
-        """Return the rows of each part in the table: those of its days, and those whose key it has."""
-        found: dict[PartitionKey, pa.Table] = {}
+    def _compute(self, table: DeltaTable, parts: Sequence[Part], rules: Rules) -> Computed:
         dataset = table.to_pyarrow_dataset()
-        for truth, group in groupby(sorted(parts, key=_truth_order), key=lambda part: part.truth):
-            some = list(group)
-            rows = self._select(dataset, some, _days_filter(truth, self.columns))
-            by_part = {part.key: _rows_of(rows, part, self.columns) for part in some}
-            if self.columns.is_windowed and not (truth is not None and truth.is_everything):
-                self._add_rows_of_other_days(dataset, some, by_part)
-            found |= by_part
-        return found
+        return compute_parts(parts, partial(self._read, dataset), self.columns, rules)
 
-    def _add_rows_of_other_days(
-        self, dataset: Dataset, parts: Sequence[Part], by_part: dict[PartitionKey, pa.Table]
-    ) -> None:
-        """Add the rows of the table that have another day, and a key that a part has."""
+    def _changed(self, parts: Sequence[Part], changes: Changes) -> list[Part]:
+        owners = changes.owners(self.columns.owner)
+        return [part for part in parts if part.owner(self.columns) in owners]
+
+    def _find_stale(self, table: DeltaTable, computed: Computed) -> list[Part]:
+        """Return the parts with changes of which the table has a later read. Another run has overtaken this one."""
+
+        def is_stale(part: Part) -> bool:
+            version = table.transaction_version(_application(part))
+            return version is not None and version > _milliseconds(part)
+
+        return [part for part in self._changed(computed.parts, computed.changes) if is_stale(part)]
+
+    def _read(self, dataset: Dataset, parts: Sequence[Part]) -> pa.Table:
+        """Return the rows of some parts with the same truth: those of its days, and those whose key a part has."""
+        truth = parts[0].truth if parts else None
+        rows = self._select(dataset, parts, _days_filter(truth, self.columns))
+        if not parts or not self.columns.is_windowed or (truth is not None and truth.is_everything):
+            return rows
         key = self.columns.key
-        missing = {
-            part.key: part.rows[key].filter(
-                pc.invert(pc.is_in(part.rows[key], value_set=by_part[part.key][key]))
-            )
-            for part in parts
-        }
-        searched = [part for part in parts if len(missing[part.key])]
-        if not searched:
-            return
-        keys = pa.concat_arrays([chunk for each in missing.values() for chunk in each.chunks])
-        rows = self._select(dataset, searched, pc.field(key).isin(keys))
-        for part in searched:
-            wanted = _rows_of(rows, part, self.columns)
-            wanted = wanted.filter(pc.is_in(wanted[key], value_set=missing[part.key]))
-            by_part[part.key] = concat([by_part[part.key], wanted], self.columns.schema)
+        keys = concat(
+            [part.rows.select([key]) for part in parts], pa.schema([self.columns.schema.field(key)])
+        )
+        missing = keys[key].filter(pc.invert(pc.is_in(keys[key], value_set=rows[key])))
+        if not len(missing):
+            return rows
+        # Rows whose day has changed. An id of one account may be that of a row of another: such rows are here already.
+        others = self._select(dataset, parts, pc.field(key).isin(missing.combine_chunks()))
+        return concat([rows, others], self.columns.schema)
 
     def _select(self, dataset: Dataset, parts: Sequence[Part], condition: pc.Expression | None) -> pa.Table:
         """Return the rows of the accounts or workspaces of the parts that fulfil a condition. None: no row."""
@@ -232,42 +228,46 @@ class DeltaLedger:
         rows = dataset.to_table(
             columns=self.columns.schema.names, filter=_owner_filter(parts, self.columns) & condition
         )
-        return rows.cast(self.columns.schema)
+        return rows.cast(self.columns.schema).combine_chunks()
 
-    def _chunks(
-        self, table: DeltaTable, computed: list[tuple[Part, Changes]]
-    ) -> Iterator[list[tuple[Part, Changes]]]:
-        """Group the changes by workspace, so that each group has about `MERGE_ROWS` rows in the table."""
-        sizes = _rows_of_workspaces(table) if computed else {}
-        computed.sort(key=lambda each: each[0].partition.workspace_id)
-        chunk: list[tuple[Part, Changes]] = []
+    def _chunks(self, table: DeltaTable, changes: Changes) -> Iterator[Changes]:
+        """Split the changes by workspaces, so that each part has about `MERGE_ROWS` rows in the table."""
+        if not changes:
+            return
+        sizes = _rows_of_workspaces(table)
+        ids = sorted(owner[0] for owner in changes.owners())
+        if sum(sizes.get(each, 0) for each in ids) <= MERGE_ROWS:
+            yield changes
+            return
+        chunk: list[str] = []
         rows = 0
-        for workspace_id, group in groupby(computed, key=lambda each: each[0].partition.workspace_id):
-            size = sizes.get(workspace_id, 0)
-            if chunk and rows + size > MERGE_ROWS:
-                yield chunk
+        for each in ids:
+            if chunk and rows + sizes.get(each, 0) > MERGE_ROWS:
+                yield changes.of_workspaces(chunk)
                 chunk, rows = [], 0
-            chunk += group
-            rows += size
-        if chunk:
-            yield chunk
+            chunk.append(each)
+            rows += sizes.get(each, 0)
+        yield changes.of_workspaces(chunk)
 
-    def _commit(self, table: DeltaTable, chunk: Sequence[tuple[Part, Changes]]) -> None:
-        """Write one commit. Delta Lake refuses it if another task has committed one of these accounts meanwhile."""
-        schema = self.columns.schema
-        upserts = concat([changes.upserts for _, changes in chunk], schema)
-        deletes = concat([changes.deletes for _, changes in chunk], schema)
-        inserted = sum(changes.inserted for _, changes in chunk)
+    def _commit(self, table: DeltaTable, changes: Changes, parts: Sequence[Part]) -> None:
+        """Write one commit. Delta Lake refuses it if another task has committed one of these accounts meanwhile.
+
+        :param parts: those of the changes, and perhaps others.
+        """
+        ids = sorted(owner[0] for owner in changes.owners())
+        upserts, deletes = changes.upserts, changes.deletes
         properties = CommitProperties(
-            app_transactions=[Transaction(_application(part), _milliseconds(part)) for part, _ in chunk],
+            app_transactions=[
+                Transaction(_application(part), _milliseconds(part)) for part in self._changed(parts, changes)
+            ],
             custom_metadata={
-                "rows_inserted": str(inserted),
-                "rows_updated": str(upserts.num_rows - inserted),
-                "rows_deleted": str(deletes.num_rows),
+                "rows_inserted": str(changes.inserted),
+                "rows_updated": str(changes.updated),
+                "rows_deleted": str(changes.deleted),
             },
         )
         hooks = PostCommitHookProperties(cleanup_expired_logs=False)
-        if inserted == upserts.num_rows and not deletes.num_rows:
+        if not changes.updated and not changes.deleted:
             write_deltalake(
                 table, upserts, mode="append", commit_properties=properties, post_commithook_properties=hooks
             )
@@ -276,11 +276,11 @@ class DeltaLedger:
             rows.append_column(_DELETE, pa.repeat(pa.scalar(is_delete), rows.num_rows))
             for rows, is_delete in ((upserts, False), (deletes, True))
         )
-        columns = {f"`{name}`": f"s.`{name}`" for name in schema.names}
+        columns = {f"`{name}`": f"s.`{name}`" for name in self.columns.schema.names}
         (
             table.merge(
                 source,
-                self._merge_condition(chunk),
+                self._merge_condition(ids),
                 source_alias="s",
                 target_alias="t",
                 commit_properties=properties,
@@ -292,17 +292,11 @@ class DeltaLedger:
             .execute()
         )
 
-    def _merge_condition(self, chunk: Sequence[tuple[Part, Changes]]) -> str:
+    def _merge_condition(self, ids: Sequence[str]) -> str:
         """Return the condition of a merge. Its literals let Delta Lake skip files."""
-        ids = sorted({part.partition.workspace_id for part, _ in chunk})
         literals = ", ".join("'{}'".format(each.replace("'", "''")) for each in ids)
         keys = " AND ".join(f"t.`{name}` = s.`{name}`" for name in self.columns.primary_key)
         return f"t.{WORKSPACE_ID} IN ({literals}) AND {keys}"
-
-
-def _truth_order(part: Part) -> tuple[bool, str, str]:
-    truth = part.truth
-    return (truth is None, str(truth and truth.first), str(truth and truth.last))
 
 
 def _days_filter(truth: Truth | None, columns: Columns) -> pc.Expression | None:
@@ -310,8 +304,11 @@ def _days_filter(truth: Truth | None, columns: Columns) -> pc.Expression | None:
     if truth is None:
         return None
     condition = pc.scalar(True)
-    if truth.first is not None and columns.day is not None:
-        condition &= pc.field(columns.day) >= pa.scalar(truth.first, pa.date32())
+    if columns.day is not None:
+        if truth.first is not None:
+            condition &= pc.field(columns.day) >= pa.scalar(truth.first, pa.date32())
+        if truth.last is not None:
+            condition &= pc.field(columns.day) <= pa.scalar(truth.last, pa.date32())
     return condition
 
 
@@ -322,15 +319,6 @@ def _owner_filter(parts: Sequence[Part], columns: Columns) -> pc.Expression:
         accounts = pa.array(sorted({str(part.partition.account_id) for part in parts}), pa.string())
         condition &= pc.field(ACCOUNT_ID).isin(accounts)
     return condition
-
-
-def _rows_of(rows: pa.Table, part: Part, columns: Columns) -> pa.Table:
-    condition = pc.equal(rows[WORKSPACE_ID], part.partition.workspace_id)
-    if columns.is_account_data:
-        condition = pc.and_(condition, pc.equal(rows[ACCOUNT_ID], part.partition.account_id))
-    if columns.is_daily and part.truth is not None:
-        condition = pc.and_(condition, pc.equal(rows[DAY], pa.scalar(part.truth.first, pa.date32())))
-    return rows.filter(condition)
 
 
 def _rows_of_workspaces(table: DeltaTable) -> dict[str, int]:

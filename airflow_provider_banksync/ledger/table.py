@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from itertools import groupby
+from typing import TYPE_CHECKING, Protocol
 
 from airflow_provider_banksync.api.redaction import counted
 from airflow_provider_banksync.extract.partition import RETRYABLE, Unavailable
-from airflow_provider_banksync.ledger.changes import Changes, compute_changes, count_lost
+from airflow_provider_banksync.ledger.changes import (
+    Changes,
+    compute_changes,
+    concat,
+    count_posted,
+    no_changes,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from datetime import date, datetime
 
     import pyarrow as pa
@@ -61,6 +68,10 @@ class Part:
         """The ids of the workspace, the bank and the account."""
         return self.partition.key
 
+    def owner(self, columns: Columns) -> tuple[str, ...]:
+        """Return the ids in the columns `Columns.owner`."""
+        return self.key[::2] if columns.is_account_data else self.key[:1]
+
 
 @dataclass(frozen=True)
 class PartState:
@@ -88,13 +99,12 @@ class Counts:
     deleted: int = 0
     workspaces: set[str] = field(default_factory=set)
 
-    def add(self, part: Part, changes: Changes) -> None:
-        """Add the changes of one part."""
+    def add(self, changes: Changes) -> None:
+        """Add changes that are in the table."""
         self.inserted += changes.inserted
         self.updated += changes.updated
         self.deleted += changes.deleted
-        if changes:
-            self.workspaces.add(part.partition.workspace_id)
+        self.workspaces.update(owner[0] for owner in changes.owners())
 
     def merge(self, other: Counts) -> None:
         """Add the counts of other parts."""
@@ -157,26 +167,67 @@ class Applied:
     unavailable: list[Unavailable] = field(default_factory=list)
 
 
-def compute_parts(
-    parts: Iterable[Part], existing: Mapping[PartitionKey, pa.Table], columns: Columns, rules: Rules
-) -> tuple[list[tuple[Part, Changes]], list[Unavailable]]:
-    """Return the changes of each part, and the parts that lack too many rows.
+@dataclass
+class Computed:
+    """What a table needs to equal some parts.
 
-    :param existing: the rows of each part in the table.
+    :param parts: those that the changes are of.
+    :param unavailable: the parts that lack too many rows. The changes leave them out.
     """
-    computed, unavailable = [], []
-    for part in parts:
-        before = existing[part.key]
-        if part.truth is not None and not columns.is_daily and not rules.allow_shrink:
-            had, has = count_lost(before, part.rows, part.truth, columns.day)
-            if had - has > _MAX_LOST and (had - has) * 10 > had:
-                unavailable.append(_shrunken(part, had, has))
-                continue
+
+    changes: Changes
+    parts: list[Part]
+    unavailable: list[Unavailable]
+
+
+def compute_parts(
+    parts: Iterable[Part], read: Callable[[Sequence[Part]], pa.Table], columns: Columns, rules: Rules
+) -> Computed:
+    """Return the changes of all parts.
+
+    :param read: returns the rows of the table for some parts with the same truth: those of the days of the truth, and
+        those whose key a part has.
+    """
+    computed = Computed(no_changes(columns.schema), [], [])
+    ordered = sorted(parts, key=_truth_order)
+    for truth, group in groupby(ordered, key=lambda part: part.truth):
+        some = list(group)
+        existing = read(some)
+        if truth is not None and not columns.is_daily and not rules.allow_shrink:
+            shrunken = _find_shrunken(some, existing, truth, columns)
+            computed.unavailable += shrunken
+            lost = {each.partition.key for each in shrunken}
+            if lost:
+                some = [part for part in some if part.key not in lost]
+                existing = read(some)
+        incoming = concat([part.rows for part in some], columns.schema)
         changes = compute_changes(
-            before, part.rows, part.truth, key=columns.key, day=columns.day, now=rules.now
+            existing, incoming, truth, key=columns.primary_key, day=columns.day, now=rules.now
         )
-        computed.append((part, changes))
-    return computed, unavailable
+        computed.changes += changes
+        computed.parts += some
+    return computed
+
+
+def _truth_order(part: Part) -> tuple[bool, str, str]:
+    truth = part.truth
+    return truth is None, str(truth and truth.first), str(truth and truth.last)
+
+
+def _find_shrunken(
+    parts: Sequence[Part], existing: pa.Table, truth: Truth, columns: Columns
+) -> list[Unavailable]:
+    """Return the parts that have much fewer posted rows than the table."""
+    had = count_posted(existing, truth, columns.day, columns.owner)
+    shrunken = []
+    for part in parts:
+        owner = part.owner(columns)
+        before = had.get(owner, 0)
+        if before > _MAX_LOST:
+            has = count_posted(part.rows, truth, columns.day, columns.owner).get(owner, 0)
+            if before - has > _MAX_LOST and (before - has) * 10 > before:
+                shrunken.append(_shrunken(part, before, has))
+    return shrunken
 
 
 def _shrunken(part: Part, had: int, has: int) -> Unavailable:
@@ -186,13 +237,3 @@ def _shrunken(part: Part, had: int, has: int) -> Unavailable:
         f"the table has {counted(had, 'row')} of it for the days that were read, and the API sends {has}. The answer "
         "may be incomplete, so the table keeps its rows. If it is right, run this task once with allow_shrink=True.",
     )
-
-
-def summarize(counts: Counts) -> dict[str, Any]:
-    """Return the counts for an XCom."""
-    return {
-        "rows_inserted": counts.inserted,
-        "rows_updated": counts.updated,
-        "rows_deleted": counts.deleted,
-        "workspaces_changed": len(counts.workspaces),
-    }

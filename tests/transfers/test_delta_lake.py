@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_banksync.sandbox import BankSyncSandbox
 
-pytestmark = pytest.mark.banksync_sandbox(portals=3, time_scale=0, page_size=20, now=NOW)
+pytestmark = pytest.mark.banksync_sandbox(portals=3, time_scale=0, page_size=200, now=NOW)
 
 
 @pytest.fixture
