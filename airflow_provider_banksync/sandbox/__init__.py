@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from airflow_provider_banksync.sandbox.errors import SandboxError
     from airflow_provider_banksync.sandbox.http.faults import Fault
     from airflow_provider_banksync.sandbox.http.rate_limit import RateLimit
+    from airflow_provider_banksync.sandbox.world.banks import Banks
 
-__all__ = ["BankSyncSandbox", "Fault", "RateLimit", "SandboxClock", "SandboxError"]
+__all__ = ["BankSyncSandbox", "Banks", "Fault", "RateLimit", "SandboxClock", "SandboxError"]
 
 _MODULES = {
     "BankSyncSandbox": "control.sandbox",
+    "Banks": "world.banks",
     "Fault": "http.faults",
     "RateLimit": "http.rate_limit",
     "SandboxClock": "clock",

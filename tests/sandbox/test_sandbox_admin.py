@@ -34,13 +34,24 @@ def test_every_listed_call_answers(admin):
         "/_sandbox/faults": {"fault": "gzip"},
         "/_sandbox/transactions": {"accountId": account, "amount": -1},
         "/_sandbox/keys": {},
+        "/_sandbox/transactions/{id}/change": {"accountId": account, "category": "Tea"},
+        "/_sandbox/accounts/{id}/difference": {"amount": "1.50", "day": "2026-03-01"},
     }
-    ids = {"banks": bank, "links": link, "keys": sandbox.create_key(), "portals": sandbox.portals[0][0]}
-    for each in told["calls"]:
-        path = each["path"].replace(
-            "{id}", ids.get(each["path"].split("/")[2] if "{id}" in each["path"] else "", "")
-        )
-        body = bodies.get(path) if each["method"] == "POST" else None
+
+    def row(path):
+        """Add a row, pending or posted, for a call."""
+        pending = None if path.rsplit("/")[-1] in {"change", "remove"} else 60
+        return sandbox.add_transaction(account, -1, settles_after=pending)
+
+    ids = {"links": link, "keys": sandbox.create_key(), "portals": sandbox.portals[0][0], "accounts": account}
+    ids["truth"] = sandbox.workspace_id
+    for each in sorted(told["calls"], key=lambda each: "relink" in each["path"]):
+        kind = each["path"].split("/")[2] if "{id}" in each["path"] else ""
+        own = {**ids, "banks": bank, "transactions": row(each["path"])}
+        path = each["path"].replace("{id}", own.get(kind, ""))
+        body = bodies.get(each["path"]) if each["method"] == "POST" else None
+        if kind == "transactions" and body is None:
+            body = {"accountId": account}
         response = call(each["method"], path.removeprefix("/_sandbox"), json=body)
         assert response.status_code == 200, (each, response.text)
     assert not any("/_sandbox" in record.path for record in sandbox.requests)

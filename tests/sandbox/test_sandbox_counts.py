@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import product
 
 import pytest
 
 from airflow_provider_banksync.sandbox.clock import parse_moment
 from airflow_provider_banksync.sandbox.world.api_rows import Drift
+from airflow_provider_banksync.sandbox.world.banks import PROFILES, BankRates
 from airflow_provider_banksync.sandbox.world.ledger import TransactionLedger
 from airflow_provider_banksync.sandbox.world.transactions import DAY_MS
 
@@ -112,8 +114,8 @@ def test_a_count_is_the_number_of_rows_that_are_read(family):
     world = family.world
     now = int(family.clock.now().timestamp() * 1_000)
     today = family.clock.now().date().toordinal()
-    for rate in (None, 0.4, 6):
-        ledger = TransactionLedger(world.seed, Drift(world.seed, on=False), rate)
+    for profile, rate in product(PROFILES.values(), (None, 0.4, 6)):
+        ledger = TransactionLedger(world.seed, Drift(world.seed, on=False), BankRates(profile), rate)
         for account in world.workspace_accounts(world.parent):
             for first, length in (
                 (today - 400, 90),

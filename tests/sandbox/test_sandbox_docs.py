@@ -7,20 +7,22 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
 
-from airflow_provider_banksync.sandbox import BankSyncSandbox, Fault, SandboxClock
+from airflow_provider_banksync.sandbox import Banks, BankSyncSandbox, Fault, SandboxClock
 from airflow_provider_banksync.sandbox.http.faults import KINDS
+from airflow_provider_banksync.sandbox.world.banks import PROFILES
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "sandbox.md").read_text(encoding="utf-8")
 
 
 def test_the_example_runs_as_a_reader_runs_it(airflow_db, tmp_path):
-    dag, tests = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    dag, tests, _ = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     (tmp_path / "nightly.py").write_text(dag, encoding="utf-8")
     (tmp_path / "test_nightly.py").write_text(tests, encoding="utf-8")
     # If the package is on the path and not installed, pytest does not load the plugin.
@@ -52,6 +54,37 @@ def test_the_example_runs_as_a_reader_runs_it(airflow_db, tmp_path):
     assert re.search(r"^3 passed", done.stdout, re.MULTILINE), done.stdout[-6_000:] + done.stderr[-2_000:]
 
 
+def test_the_example_of_banks_runs(capsys):
+    block = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)[2]
+    exec(compile(block, "docs/sandbox.md", "exec"), {})
+    assert capsys.readouterr().out == "100.00\n"
+
+
+def test_the_page_lists_every_rate_with_its_values():
+    rows = re.findall(r"^\| `(\w+)` \| (\S+) \| (\S+) \|", PAGE, re.MULTILINE)
+
+    def shown(value):
+        return {True: "yes", False: "no"}[value] if isinstance(value, bool) else f"{value:g}"
+
+    assert rows == [
+        (each.name, *(shown(getattr(PROFILES[name], each.name)) for name in ("production", "restless")))
+        for each in fields(Banks)
+    ]
+    assert set(re.findall(r'^\| `"(\w+)"`', PAGE, re.MULTILINE)) == set(PROFILES)
+
+
+@pytest.mark.parametrize("part", ["banks", "truth"])
+def test_the_page_lists_every_command(part):
+    documented = re.findall(rf"^\| `sandbox\.{part}\.(\w+)\((.*?)\)`", PAGE, re.MULTILINE)
+    owner = type(getattr(BankSyncSandbox(portals=0), part))
+    public = {name for name in vars(owner) if not name.startswith("_") and callable(getattr(owner, name))}
+    assert {name for name, _ in documented} == public - {"known_rates", "encoded"}
+    for name, arguments in documented:
+        names = [each.split("=")[0].strip(" *") for each in arguments.split(",")]
+        parameters = inspect.signature(getattr(owner, name)).parameters
+        assert names == [each for each in parameters if each != "self"], name
+
+
 def test_the_page_lists_every_fault():
     listed = re.findall(r"^\| `Fault\.(\w+)\(", PAGE, re.MULTILINE)
     assert sorted(listed) == sorted(KINDS)
@@ -60,7 +93,7 @@ def test_the_page_lists_every_fault():
 
 def test_every_name_on_the_page_exists():
     for name in re.findall(r"`sandbox\.(\w+)[(`]", PAGE):
-        assert hasattr(BankSyncSandbox, name) or name in {"clock", "faults", "world"}, name
+        assert hasattr(BankSyncSandbox, name) or name in {"banks", "clock", "faults", "truth", "world"}, name
     for name in re.findall(r"sandbox\.clock\.(\w+)\(", PAGE):
         assert hasattr(SandboxClock, name), name
 

@@ -125,7 +125,7 @@ def test_a_row_of_the_first_day_of_the_calendar_is_read_quickly(sandbox_with_acc
 
 
 def test_an_added_pending_row_posts_under_another_id(sandbox_with_account):
-    sandbox, client, account = sandbox_with_account()
+    sandbox, client, account = sandbox_with_account(banks="documented")
     _, cursor = rows_of(client, account)
     sandbox.clock.advance(1)
     pending_id = sandbox.add_transaction(account["id"], -7, "Card", settles_after=2 * DAY)

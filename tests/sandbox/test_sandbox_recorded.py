@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 RECORDED = Path(__file__).with_name("recorded_answers.json")
 SEEDS: dict[str, dict[str, Any]] = {
-    "seed 7": {"seed": 7, "portals": 2, "page_size": 20},
+    "seed 7": {"seed": 7, "portals": 2, "page_size": 20, "banks": "documented"},
+    "seed 7, production": {"seed": 7, "portals": 2, "page_size": 20},
     "seed 11, drift": {
         "seed": 11,
         "portals": 3,
@@ -32,7 +33,9 @@ SEEDS: dict[str, dict[str, Any]] = {
         "row_error_share": 0.3,
         "rows_per_sync": 2,
         "transactions_per_day": 3,
+        "banks": "documented",
     },
+    "seed 11, restless": {"seed": 11, "portals": 3, "broken_banks": 1, "banks": "restless"},
 }
 DAYS = {"from": "2026-02-10", "to": "2026-03-04"}
 SYNC = {"startDate": "2026-02-01", "endDate": "2026-02-28"}

@@ -16,6 +16,7 @@ import pytest
 
 from airflow_provider_banksync.sandbox.exact_json import encode
 from airflow_provider_banksync.sandbox.world.api_rows import Drift
+from airflow_provider_banksync.sandbox.world.banks import PROFILES, BankRates
 from airflow_provider_banksync.sandbox.world.ledger import TransactionLedger
 from airflow_provider_banksync.sandbox.world.transactions import format_amount
 
@@ -107,9 +108,11 @@ def test_rows_dropped_from_the_cache_are_generated_again_identically(fresh, monk
         return after, block.encode(0, len(block))
 
     def make_ledger(cached_spans):
-        name = "airflow_provider_banksync.sandbox.world.activity._CACHED_SPANS"
-        monkeypatch.setattr(name, cached_spans)
-        return TransactionLedger(world.seed, Drift(world.seed, on=False), per_day)
+        for module in ("activity", "ledger"):
+            name = f"airflow_provider_banksync.sandbox.world.{module}._CACHED_SPANS"
+            monkeypatch.setattr(name, cached_spans)
+        rates = BankRates(PROFILES["restless"])
+        return TransactionLedger(world.seed, Drift(world.seed, on=False), rates, per_day)
 
     small, large = make_ledger(3), make_ledger(10**9)
     days = range(739_000, 739_600, 7)
@@ -122,7 +125,7 @@ def test_rows_dropped_from_the_cache_are_generated_again_identically(fresh, monk
 @pytest.fixture
 def fixed_rate(fresh, client_of):
     """Return a sandbox with three rows a day in every account, and a client of its owner."""
-    sandbox = fresh(transactions_per_day=3, page_size=37)
+    sandbox = fresh(transactions_per_day=3, page_size=37, banks="documented")
     return sandbox, client_of(sandbox)
 
 

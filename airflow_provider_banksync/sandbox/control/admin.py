@@ -6,11 +6,12 @@ The real API has nothing there. The calls need no key, so they answer only direc
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_banksync.sandbox.clock import format_timestamp, parse_moment
+from airflow_provider_banksync.sandbox.control import bank_calls
 from airflow_provider_banksync.sandbox.control.state import SandboxState as State
 from airflow_provider_banksync.sandbox.errors import ApiError, SandboxError
 from airflow_provider_banksync.sandbox.exact_json import encode
@@ -19,6 +20,7 @@ from airflow_provider_banksync.sandbox.http.app import ADMIN_ROOT
 from airflow_provider_banksync.sandbox.http.fault_json import add_fault, decimals_to_floats
 from airflow_provider_banksync.sandbox.http.wire import HttpRequest, SandboxResponse
 from airflow_provider_banksync.sandbox.rules.api_call import check_fields, parse_day, parse_object
+from airflow_provider_banksync.sandbox.world.banks import Banks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,6 +109,8 @@ def _set_clock(state: State, body: dict[str, Any]) -> Row:
         clock.move_to(moment)
     if "advance" in body:
         clock.advance(body["advance"])
+    if "days" in body:
+        state.advance(days=body["days"])
     return _clock(state)
 
 
@@ -166,11 +170,13 @@ class _Call(NamedTuple):
 
 _FAULT_EXAMPLE = '{"fault": "status", "with": {"code": 503}, "path": "/v1/**", "times": 2}'
 _FAULT_FIELDS = fault_json.REQUIRED, fault_json.OPTIONAL
-_CLOCK_EXAMPLES = '{"advance": 3600}, {"now": "2026-03-01T08:00:00Z"}, {"scale": 0}'
-_CLOCK_OPTIONS = ("advance", "now", "scale")
+_CLOCK_EXAMPLES = '{"advance": 3600}, {"days": 1}, {"now": "2026-03-01T08:00:00Z"}, {"scale": 0}'
+_CLOCK_OPTIONS = ("advance", "days", "now", "scale")
 _ROW_EXAMPLE = '{"accountId": "…", "amount": "-12.50"}'
 _ROW_FIELDS = ("accountId", "amount"), ("description", "day", "category", "settlesAfter")
 _OWNER = ("role", "workspaceId", "expiresAt")
+_RATES = ("profile", *(each.name for each in fields(Banks)))
+_ACCOUNT = ("accountId",)
 CALLS = (
     _Call("GET", "", "lists these calls, with URL, key and processor time so far", _describe),
     _Call("GET", "/faults", "lists the fault rules with their calls and hits", _list_faults),
@@ -189,6 +195,51 @@ CALLS = (
         "POST", "/banks/{id}/break", "makes a bank need a new sign-in", _done(State.break_bank, broken=True)
     ),
     _Call("POST", "/banks/{id}/mend", "signs in to the bank again", _done(State.mend_bank, broken=False)),
+    _Call("POST", "/banks/{id}/relink", "links a bank anew, under new ids", bank_calls.relink),
+    _Call("GET", "/banks", "returns the rates at which banks change rows", bank_calls.show_rates),
+    _Call(
+        "PUT", "/banks", 'changes rates from tomorrow on: {"vanish": 0.1}', bank_calls.set_rates, (), _RATES
+    ),
+    _Call("POST", "/transactions/{id}/vanish", "makes a pending row vanish", bank_calls.vanish, _ACCOUNT),
+    _Call("POST", "/transactions/{id}/hold", "keeps a row pending for ever", bank_calls.hold, _ACCOUNT),
+    _Call(
+        "POST",
+        "/transactions/{id}/post",
+        "posts a pending row, under a new id",
+        bank_calls.post,
+        _ACCOUNT,
+        ("amount", "day", "link"),
+    ),
+    _Call(
+        "POST",
+        "/transactions/{id}/change",
+        "changes the texts of a posted row",
+        bank_calls.change,
+        _ACCOUNT,
+        ("description", "category"),
+    ),
+    _Call("POST", "/transactions/{id}/remove", "removes a posted row", bank_calls.remove, _ACCOUNT),
+    _Call(
+        "POST",
+        "/accounts/{id}/difference",
+        "adds to the balance what no row explains",
+        bank_calls.plant_difference,
+        ("amount",),
+        ("day",),
+    ),
+    _Call(
+        "POST",
+        "/accounts/{id}/stale",
+        "stops the delivery of an account",
+        _done(lambda state, account_id: state.banks.make_stale(account_id), stale=True),
+    ),
+    _Call(
+        "POST",
+        "/accounts/{id}/refresh",
+        "delivers what a stale account has missed",
+        _done(lambda state, account_id: state.banks.refresh(account_id), stale=False),
+    ),
+    _Call("GET", "/truth/{id}", "lists all transactions of a workspace", bank_calls.list_truth),
     _Call("POST", "/links/{id}/finish", "signs in at a bank link, as its user", _finish_link),
     _Call("POST", "/keys", "creates an API key", _create_key, (), ("scopes", *_OWNER)),
     _Call("DELETE", "/keys/{id}", "revokes an API key or ends a session", _revoke_key),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import json
 import re
 import signal
 import sys
@@ -15,6 +16,7 @@ from airflow_provider_banksync.sandbox.clock import parse_moment
 from airflow_provider_banksync.sandbox.control.sandbox import BankSyncSandbox
 from airflow_provider_banksync.sandbox.errors import SandboxError
 from airflow_provider_banksync.sandbox.http.fault_json import add_fault_text
+from airflow_provider_banksync.sandbox.world.banks import PROFILES, Banks, parse_banks
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +38,8 @@ examples:
         the same data on every run, to the byte
   {PROGRAM} --rate-limit 100 --drift
         as unforgiving as the real API on its standard plan
+  {PROGRAM} --banks restless --time-scale 0
+        rows vanish, change, and arrive late; only the clock's admin call moves the time
   {PROGRAM} --fault '{{"fault": "lag", "with": {{"seconds": 4}}, "path": "/v1/feeds/*/jobs"}}'
         lists of jobs show a new job 4 seconds late
 
@@ -149,6 +153,13 @@ def _parse_moment(text: str) -> datetime:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def _parse_banks(text: str) -> Banks:
+    try:
+        return parse_banks(json.loads(text) if text.startswith("{") else text)
+    except (SandboxError, ValueError) as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
 _FAULT_HELP = "a fault, as in POST /_sandbox/faults; give the option once for each fault"
 _FLAGS = {
     "row_error_share": "row-errors",
@@ -158,6 +169,11 @@ _FLAGS = {
 _OPTIONS: dict[str, dict[str, Any]] = {
     "job_seconds": {"type": float, "nargs": 2, "metavar": ("MIN", "MAX")},
     "now": {"type": _parse_moment, "metavar": "TIME"},
+    "banks": {
+        "type": _parse_banks,
+        "metavar": "NAME",
+        "help": f"how banks change their rows: {', '.join(PROFILES)}, or JSON with rates (production)",
+    },
     "rate_limit": {
         "type": int,
         "help": "requests that a key may send in a minute; then 429; by default no limit",

@@ -46,6 +46,7 @@ class BankSyncSandbox(SandboxState):
         that was started through the API.
     :param drift: answer where the live API differs from its documentation: other forms of balances and of
         ``connectionStatus``, unknown fields, unknown sources.
+    :param banks: how banks change their rows: ``production``, ``documented``, ``restless``, or a ``Banks`` with rates.
     :param block_default_user_agents: answer 403, error 1010, to the default user agents of HTTP libraries, as
         Cloudflare does.
     """

@@ -8,16 +8,20 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from airflow_provider_banksync.sandbox.clock import SandboxClock
+from airflow_provider_banksync.sandbox.control.truth import Truth
 from airflow_provider_banksync.sandbox.errors import SandboxError
 from airflow_provider_banksync.sandbox.http.fault_rules import Faults
 from airflow_provider_banksync.sandbox.http.rate_limit import RateLimit, RateLimiter, RequestRecord, Traffic
 from airflow_provider_banksync.sandbox.rules.added_transactions import AddedTransactions
 from airflow_provider_banksync.sandbox.rules.auth import Credentials
+from airflow_provider_banksync.sandbox.rules.bank_commands import BankCommands
 from airflow_provider_banksync.sandbox.rules.editor import Links, WritableBackend
 from airflow_provider_banksync.sandbox.rules.jobs import JobPlanner, Jobs
 from airflow_provider_banksync.sandbox.rules.paging import Paginator
 from airflow_provider_banksync.sandbox.validation import check_flag, check_number, check_whole
 from airflow_provider_banksync.sandbox.world.api_rows import Drift
+from airflow_provider_banksync.sandbox.world.balances import Balances
+from airflow_provider_banksync.sandbox.world.banks import BankRates, Banks, parse_banks
 from airflow_provider_banksync.sandbox.world.current import CurrentWorld
 from airflow_provider_banksync.sandbox.world.ledger import TransactionLedger
 from airflow_provider_banksync.sandbox.world.seed import Seed
@@ -56,6 +60,7 @@ class SandboxState:
         transactions_per_day: float | None = None,
         rows_per_sync: int = 0,
         drift: bool = False,
+        banks: Banks | str = "production",
         block_default_user_agents: bool = True,
     ) -> None:
         check_whole("port", port, 0, 65_535)
@@ -83,17 +88,33 @@ class SandboxState:
         self._rate_limit = rate_limit
         self._limiter = RateLimiter(rate_limit, self.clock)
         self._requests: deque[RequestRecord] = deque(maxlen=_MAX_RECORDS)
-        drifting = Drift(root, on=drift)
-        ledger = TransactionLedger(root, drifting, transactions_per_day)
+        rates = BankRates(parse_banks(banks))
+        drifting = Drift(root, on=drift, balance_times=rates.latest.balance_times)
+        ledger = TransactionLedger(root, drifting, rates, transactions_per_day)
+        balances = Balances(ledger, self.clock.start)
         self._current = CurrentWorld(self.world, self.clock)
         planner = JobPlanner(root, self._current, ledger, job_seconds, row_error_share, failure_share)
         self._jobs = Jobs(root, self.clock, planner, self._current, drifting, rows_per_sync)
-        self._added = AddedTransactions(root, self.clock, ledger, rows_per_sync)
+        self._added = AddedTransactions(root, self.clock, ledger, rates, rows_per_sync)
         paginator = Paginator(root, ledger, page_size)
         self._links = Links(root, self.clock)
         self._backend = WritableBackend(
-            self._current, self.clock, self._jobs, paginator, self._added, drifting, self._links
+            self._current,
+            self.clock,
+            self._jobs,
+            paginator,
+            self._added,
+            drifting,
+            balances,
+            rates.latest.sources_without_loans,
+            self._links,
         )
+        self.banks = BankCommands(
+            self.clock, self._current, ledger, balances, rates, self._backend.refresh_jobs
+        )
+        """What you can make banks do: ``sandbox.banks.remove(account_id, transaction_id)``."""
+        self.truth = Truth(self.clock, self._current, ledger, balances)
+        """What the API would answer: ``sandbox.truth.transactions(workspace_id)``."""
         self._port = port
         self._block_default_user_agents = block_default_user_agents
         self._url: str | None = None
@@ -173,6 +194,15 @@ class SandboxState:
         """The jobs that were started through the API, oldest first, in their current state."""
         now = self.clock.now()
         return [job.row(now) for job in self._jobs.started()]
+
+    @property
+    def today(self) -> date:
+        """The sandbox's day, in UTC."""
+        return self.clock.now().date()
+
+    def advance(self, days: float = 0, hours: float = 0) -> date:
+        """Move the clock forward at once. Returns the sandbox's day."""
+        return self.clock.advance(days * 86_400 + hours * 3_600).date()
 
     def break_bank(self, bank_id: str) -> None:
         """Make a bank need a new sign-in: reading its accounts answers 503, syncs of them fail."""

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from airflow_provider_banksync.sandbox.clock import SandboxClock, to_milliseconds
 from airflow_provider_banksync.sandbox.errors import SandboxError
 from airflow_provider_banksync.sandbox.validation import check_number, check_text
-from airflow_provider_banksync.sandbox.world.transactions import Posting, day_of
+from airflow_provider_banksync.sandbox.world.transactions import Life, Posting, day_of
 
 if TYPE_CHECKING:
     from airflow_provider_banksync.sandbox.rules.jobs import Job
+    from airflow_provider_banksync.sandbox.world.banks import BankRates
     from airflow_provider_banksync.sandbox.world.ledger import TransactionLedger
     from airflow_provider_banksync.sandbox.world.model import Account
     from airflow_provider_banksync.sandbox.world.seed import Seed
@@ -28,6 +29,7 @@ class AddedTransactions:
     seed: Seed
     clock: SandboxClock
     ledger: TransactionLedger
+    rates: BankRates
     per_sync: int
     _count: int = field(default=0, init=False)
 
@@ -52,8 +54,10 @@ class AddedTransactions:
             check_number("settles_after", settles_after, 0.001, 31_536_000)
         texts = check_text("description", description), check_text("category", category), "other", "ADDED"
         posts_at = now + round((settles_after or 0) * 1000)
-        units = _to_minor_units(amount, account)
-        return self._add(account, Posting("", None, units, *texts, dated, now, posts_at, order=0))
+        units = to_minor_units(amount, account)
+        # The balance of an earlier day stays as it was.
+        life = Life(booked_at=posts_at)
+        return self._add(account, Posting("", None, units, *texts, dated, now, posts_at, order=0, life=life))
 
     def schedule_for(self, job: Job) -> None:
         """Add the rows of a sync at its end, if it will complete. Call this again when the job's plan changes."""
@@ -79,11 +83,22 @@ class AddedTransactions:
         row_id = self.seed.id("added", self._count)
         is_pending = posting.posts_at > posting.appears_at
         pending_id = self.seed.id("added pending", self._count) if is_pending else None
-        self.ledger.add(account, posting._replace(id=row_id, pending_id=pending_id))
+        linked = self.seed.draws("added link", self._count).chance(self.rates.latest.link)
+        lives = self.rates.lives_on(day_of(posting.appears_at))
+        self.ledger.add(
+            account,
+            posting._replace(
+                id=row_id,
+                pending_id=pending_id,
+                life=posting.life._replace(linked=linked),
+                extra=lives.other_fields(posting.description),
+            ),
+        )
         return pending_id or row_id
 
 
-def _to_minor_units(amount: Decimal | int | str, account: Account) -> int:
+def to_minor_units(amount: Decimal | int | str, account: Account) -> int:
+    """Parse an exact amount, in the smallest units of the account's currency."""
     currency = account.currency
     try:
         units = Decimal(amount).scaleb(currency.digits)

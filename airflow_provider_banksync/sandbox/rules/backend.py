@@ -18,9 +18,11 @@ from airflow_provider_banksync.sandbox.world.model import Account, Bank, Enrichm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from datetime import datetime
 
     from airflow_provider_banksync.sandbox.rules.added_transactions import AddedTransactions
     from airflow_provider_banksync.sandbox.rules.paging import Paginator
+    from airflow_provider_banksync.sandbox.world.balances import Balances
     from airflow_provider_banksync.sandbox.world.current import CurrentWorld
     from airflow_provider_banksync.sandbox.world.model import Row, Workspace
 
@@ -43,6 +45,8 @@ class Backend:
     paginator: Paginator
     added: AddedTransactions
     drift: api_rows.Drift
+    balances: Balances
+    sources_without_loans: frozenset[str]
 
     def whoami(self, call: ApiCall) -> Row:
         """Return the caller's workspace."""
@@ -65,11 +69,11 @@ class Backend:
 
     def list_accounts(self, call: ApiCall) -> list[Row]:
         """Return the accounts of a bank, broken or not."""
-        return list(map(self.drift.account_row, self._accounts(call)))
+        return [self._account_row(each) for each in self._accounts(call)]
 
     def get_account(self, call: ApiCall) -> Row:
         """Return an account."""
-        return self.drift.account_row(self._account(call))
+        return self._account_row(self._account(call))
 
     def list_transactions(self, call: ApiCall) -> Envelope:
         """Return a page of transactions, of a window or of a cursor."""
@@ -89,7 +93,7 @@ class Backend:
 
     def get_balance(self, call: ApiCall) -> Row:
         """Return the balance of an account."""
-        return self.drift.balance_row(self._readable_account(call), self.clock.now())
+        return self.drift.balance_row(*self._with_balance(self._readable_account(call)))
 
     def list_trades(self, call: ApiCall) -> list[Row]:
         """Return the trades of a window."""
@@ -105,7 +109,10 @@ class Backend:
 
     def get_loan(self, call: ApiCall) -> Row:
         """Return the loan of an account."""
-        loan = api_rows.loan_of(self.current.world.seed, self._readable_account(call))
+        account, _ = self._with_balance(self._readable_account(call))
+        if account.bank.source in self.sources_without_loans:
+            raise ApiError(404, f"The source {account.bank.source} does not support loans")
+        loan = api_rows.loan_of(self.current.world.seed, account)
         if loan is None:
             raise ApiError(404, "No loan found for this account")
         return loan
@@ -210,6 +217,12 @@ class Backend:
         if self.current.is_broken(account.bank, self.clock.now()):
             raise ApiError(503, account.bank.reauth_message)
         return account
+
+    def _with_balance(self, account: Account) -> tuple[Account, datetime]:
+        return self.balances.account_at(account, self.clock.now())
+
+    def _account_row(self, account: Account) -> Row:
+        return self.drift.account_row(*self._with_balance(account))
 
     def _job(self, call: ApiCall) -> Job:
         return _require("Job", call.ids[1], self.jobs.of_feed(self._feed(call)))

@@ -1,8 +1,8 @@
 """Pages of an account's transactions.
 
 A cursor contains the snapshot of the first page. The following pages show the account as it was then, so a client
-neither misses a row nor gets one twice. The cursor of the last page returns the rows that appeared after the snapshot.
-A posted row counts as new when it is posted.
+neither misses a row nor gets one twice. The cursor of the last page returns the rows that appeared or changed after the
+snapshot, and those that the bank sends again. It does not tell of removed rows.
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ class Paginator:
         """Read the page of a cursor."""
         position, snapshot = self._decode(account, cursor), self.ledger.snapshot_at(now)
         if position.as_of is None and position.since is not None:
-            late = self.ledger.earliest_late_day(account, position.since, snapshot)
-            position = position._replace(first=min(position.first, late or position.first), last=day_of(now))
+            first = self.ledger.first_new_day(account, position.since)
+            position = position._replace(first=min(position.first, first), last=day_of(now))
         return self._read(account, position, snapshot)
 
     def _read(self, account: Account, position: CursorPosition, now: Snapshot) -> Page:

@@ -1,8 +1,10 @@
 """The generated postings of accounts: those of a small business, or at a fixed rate.
 
 ``DailyActivity`` (default) draws the postings of each day by the kind of account, such as rent, salaries and purchases.
-A card purchase is pending for one to three days. Then it is posted under a new id, with the day of posting as its date
-and the earlier id in ``pendingTransactionId``. Every other row is posted immediately.
+A card purchase is pending for one to three days. Then it is posted under a new id, with the day of posting as its date.
+Every other row is posted immediately. ``banks`` decides what else happens to a row.
+
+A bank that is linked anew has the postings of the account that it replaces, ``account.origin_id``.
 
 ``FixedRateActivity`` is for large worlds and benchmarks. Its rows are spread evenly over time. Each group of rows has a
 few variants, which are encoded once for all accounts. An account selects a variant for each group, and fills in its
@@ -11,18 +13,24 @@ part of the ids and the fields that all its rows share. So a new row costs littl
 
 from __future__ import annotations
 
+import struct
 from bisect import bisect_left
 from calendar import monthrange
 from datetime import date
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
+from airflow_provider_banksync.sandbox.world.banks import (
+    MAX_PENDING_DAYS,
+    NUMBERS_PER_ROW,
+    BankRates,
+)
 from airflow_provider_banksync.sandbox.world.model import Account, Kind
 from airflow_provider_banksync.sandbox.world.names import CUSTOMERS, MERCHANTS, STAFF
 from airflow_provider_banksync.sandbox.world.seed import ID_LENGTH, RandomDraws, Seed
 from airflow_provider_banksync.sandbox.world.transactions import (
     DAY_MS,
-    MAX_PENDING_DAYS,
+    NEVER,
     ROWS_PER_GROUP,
     Posting,
     RowBlock,
@@ -72,60 +80,59 @@ class DailyActivity:
     days = 28
     """The days of a span. A span is generated at once, because the hashing of single days costs more than the rows."""
 
-    def __init__(self, seed: Seed, drift: Drift) -> None:
+    def __init__(self, seed: Seed, rates: BankRates) -> None:
         self._seed = seed
-        self._drift = drift
+        self._rates = rates
         self._postings = lru_cache(maxsize=_CACHED_SPANS)(self._generate)
-        self.block = lru_cache(maxsize=_CACHED_SPANS)(self._block)
-        """The posted rows of an account that are dated in a span."""
+
+    def forget(self) -> None:
+        """Forget the cached postings, after the rates have changed."""
+        self._postings.cache_clear()
 
     def postings_between(self, account: Account, first: int, last: int) -> Iterator[Posting]:
         """Return at least the postings that are dated on these days, pending or posted."""
         first = max(first - MAX_PENDING_DAYS, account.opened.toordinal())
         for span in range(first // self.days, last // self.days + 1):
-            yield from self._postings(account, span)
-
-    def _block(self, account: Account, span: int) -> RowBlock:
-        begin, end = day_start(span * self.days), day_start((span + 1) * self.days)
-        # Rows that are posted in this span appeared in it or in the span before.
-        postings = (*self._postings(account, span - 1), *self._postings(account, span))
-        rows = sorted(each.posted() for each in postings if begin <= each.posts_at < end)
-        digits, shared_fields = account.currency.digits, self._drift.shared_fields(account)
-
-        @cache
-        def encode_whole_group(number: int) -> bytes:
-            start = number * ROWS_PER_GROUP
-            return encode_rows(rows[start : start + ROWS_PER_GROUP], digits, shared_fields)
-
-        def encode_group(number: int, first: int, last: int) -> bytes:
-            return slice_group(encode_whole_group(number), first, last)
-
-        return RowBlock([row.since for row in rows], encode_group, 0, len(rows))
+            for posting in self._postings(account, span):
+                if posting.day >= first:
+                    yield posting
 
     def _generate(self, account: Account, span: int) -> list[Posting]:
         """Return the postings that appear in a span."""
-        days = range(span * self.days, (span + 1) * self.days)
+        days, origin_id = range(span * self.days, (span + 1) * self.days), account.origin_id
         drafts = self._drafts(account, days)
-        ids = self._seed.letters(len(drafts) * ID_LENGTH * 2, "ids", account.id, days.start).decode()
-        postings = []
+        ids = self._seed.letters(len(drafts) * ID_LENGTH * 2, "ids", origin_id, days.start).decode()
+        numbers = _draw_numbers(self._seed, len(drafts), "lives", origin_id, days.start)
+        postings, lives, lives_day = [], self._rates.lives_on(days.start), days.start
         for index, (day, order, (cents, texts, second, pending_seconds)) in enumerate(drafts):
             start, middle = ID_LENGTH * 2 * index, ID_LENGTH * (2 * index + 1)
             pending_id = ids[middle : middle + ID_LENGTH] if pending_seconds else None
             units, reference = account.currency.units_of_cents(cents), f"REF{day}{order:03d}"
             appears_at = day_start(day) + _FIRST_MS + second * 1000
             posts_at = appears_at + pending_seconds * 1000
-            postings.append(
-                Posting(
-                    ids[start:middle], pending_id, units, *texts, reference, day, appears_at, posts_at, order
-                )
+            if day != lives_day:
+                lives, lives_day = self._rates.lives_on(day), day
+            posting = Posting(
+                ids[start:middle],
+                pending_id,
+                units,
+                *texts,
+                reference,
+                day,
+                appears_at,
+                posts_at,
+                order,
+                lives.common(numbers[index]),
+                lives.other_fields(texts[0]),
             )
+            postings.append(lives.apply(posting, numbers[index]))
         return postings
 
     def _drafts(self, account: Account, days: range) -> list[tuple[int, int, _Draft]]:
         """Draw the postings of each day, with the day and their order in it."""
         # The words of a path are part of what is hashed: another word generates other data.
-        constants = int.from_bytes(self._seed.digest(128, "habits", account.id), "big")
-        pool = self._seed.digest(len(days) * _DAY_BYTES, "days", account.id, days.start)
+        constants = int.from_bytes(self._seed.digest(128, "habits", account.origin_id), "big")
+        pool = self._seed.digest(len(days) * _DAY_BYTES, "days", account.origin_id, days.start)
         draft_day, opened = _PROFILES[account.kind], account.opened.toordinal()
         drafts: list[tuple[int, int, _Draft]] = []
         for start, day in zip(range(0, len(pool), _DAY_BYTES), days, strict=True):
@@ -134,6 +141,11 @@ class DailyActivity:
                 drafted = draft_day(RandomDraws(constants), draws, date.fromordinal(day))
                 drafts += [(day, order, draft) for order, draft in enumerate(drafted)]
         return drafts
+
+
+def _draw_numbers(seed: Seed, rows: int, *path: object) -> list[tuple[int, ...]]:
+    """Draw the numbers that decide what happens to each of some rows."""
+    return list(struct.iter_unpack(f"<{NUMBERS_PER_ROW}H", seed.digest(rows * NUMBERS_PER_ROW * 2, *path)))
 
 
 def _draw_purchase(draws: RandomDraws) -> tuple[int, str, str]:
@@ -215,20 +227,26 @@ _GroupVariant = tuple[bool, int, int, int]
 class FixedRateActivity:
     """The postings of all accounts, ``per_mille`` in a thousand days."""
 
-    def __init__(self, seed: Seed, drift: Drift, per_mille: int) -> None:
+    def __init__(self, seed: Seed, drift: Drift, rates: BankRates, per_mille: int) -> None:
         self._seed = seed
         self._drift = drift
+        self._rates = rates
         # At a rate of 0, all times lie outside of the calendar.
         self._step = DAY_MS * 1_000 // per_mille if per_mille else DAY_MS**2
         self.days = max(_ROWS_PER_SPAN * 1_000 // max(per_mille, 1), 1)
         self._text = lru_cache(maxsize=_CACHED_TEXTS)(self._encode)
         self._postings = lru_cache(maxsize=_CACHED_GROUPS)(self._generate)
         self._account_part = lru_cache(maxsize=_CACHED_ACCOUNTS)(
-            lambda account: seed.letters(_HALF_ID, "rows", account.id)
+            lambda account: seed.letters(_HALF_ID, "rows", account.origin_id)
         )
 
+    def forget(self) -> None:
+        """Forget the cached postings, after the rates have changed."""
+        self._text.cache_clear()
+        self._postings.cache_clear()
+
     def block(self, account: Account, span: int) -> RowBlock:
-        """Return the posted rows that are dated in a span."""
+        """Return the final rows that are dated in a span. Only if no rates move rows."""
         times, variant_of = self._posting_times(span), self._variants(account, span)
         account_part, shared_fields = self._account_part(account), self._drift.shared_fields(account)
 
@@ -266,12 +284,13 @@ class FixedRateActivity:
 
         @cache
         def numbers() -> bytes:
-            return self._seed.digest(groups, "variants", account.id, span)
+            return self._seed.digest(groups, "variants", account.origin_id, span)
 
         return lambda group: (has_purchases, span, group, numbers()[group] % _VARIANTS)
 
     def _encode(self, digits: int, variant: _GroupVariant) -> bytes:
-        return encode_rows([each.posted() for each in self._postings(variant)], digits, _SHARED_FIELDS)
+        rows = [row for each in self._postings(variant) if (row := each.final()) is not None]
+        return encode_rows(rows, digits, _SHARED_FIELDS)
 
     def _generate(self, variant: _GroupVariant) -> list[Posting]:
         has_purchases, span, group, _ = variant
@@ -279,6 +298,7 @@ class FixedRateActivity:
         times = self._posting_times(span)[first : first + ROWS_PER_GROUP]
         names = self._seed.letters(len(times) * ID_LENGTH, "names", *variant).decode()
         pool = self._seed.digest(len(times) * _DRAW_BYTES, "draws", *variant)
+        numbers = _draw_numbers(self._seed, len(times), "lives", *variant)
         account_part, postings = _ACCOUNT_PART.decode(), []
         for index, time in enumerate(times):
             draws = RandomDraws(pool[index * _DRAW_BYTES : (index + 1) * _DRAW_BYTES])
@@ -293,7 +313,24 @@ class FixedRateActivity:
             pending_id = account_part + name[_HALF_ID:] if pending_days else None
             reference, day = f"REF{time // self._step:05d}", day_of(time) - pending_days
             appears_at = time - pending_days * DAY_MS
-            postings.append(
-                Posting(row_id, pending_id, cents, *texts, reference, day, appears_at, time, first + index)
+            lives = self._rates.lives_on(day)
+            life, extra = lives.common(numbers[index]), lives.other_fields(texts[0])
+            posting = Posting(
+                row_id,
+                pending_id,
+                cents,
+                *texts,
+                reference,
+                day,
+                appears_at,
+                time,
+                first + index,
+                life,
+                extra,
             )
+            posting = lives.apply(posting, numbers[index])
+            if posting.posts_at == NEVER == posting.life.vanishes_at:
+                # Its pending row takes the place of a posted one. So each group keeps its rows, in order.
+                posting = posting._replace(day=day_of(time), appears_at=time)
+            postings.append(posting)
         return postings

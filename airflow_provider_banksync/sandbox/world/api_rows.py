@@ -85,12 +85,14 @@ class Drift:
     """The objects that the live API answers differently from its documentation.
 
     If ``on``, about half of all banks and accounts have the other form, rows have undocumented fields, and some banks
-    have undocumented sources. A seed always selects the same ones.
+    have undocumented sources. A seed always selects the same ones. With ``balance_times``, accounts have the field
+    ``balanceAsOf`` in any case.
     """
 
-    def __init__(self, seed: Seed, *, on: bool) -> None:
+    def __init__(self, seed: Seed, *, on: bool, balance_times: bool = False) -> None:
         self._seed = seed
         self._on = on
+        self._balance_times = balance_times
         self.shared_fields = lru_cache(maxsize=2_048)(self._shared_fields)
         """The encoded end of every transaction of an account, and a comma."""
 
@@ -120,8 +122,8 @@ class Drift:
                 row["source"] = draws.pick(UNDOCUMENTED_SOURCES)
         return row
 
-    def account_row(self, account: Account) -> Row:
-        """Return an account."""
+    def account_row(self, account: Account, as_of: datetime) -> Row:
+        """Return an account. ``as_of`` is the time of its balance."""
         base = f"/v1/banks/{account.bank.id}/accounts/{account.id}"
         links = {"self": base, "transactions": f"{base}/transactions", "balances": f"{base}/balances"}
         if account.kind is Kind.INVESTMENT:
@@ -137,11 +139,12 @@ class Drift:
             "balance": account.balance,
             "availableBalance": account.available,
             "currency": account.currency.code,
+            **({"balanceAsOf": format_timestamp(as_of)} if self._on or self._balance_times else {}),
             **_timestamps(account.created_at, account.updated_at),
             "links": links,
         }
         if self._on:
-            row |= {"bankName": account.bank.name, "balanceAsOf": format_timestamp(account.updated_at)}
+            row["bankName"] = account.bank.name
             if account.balance < 0:
                 row["creditLimit"] = account.available - account.balance
         return row
@@ -197,7 +200,7 @@ def holdings_of(seed: Seed, account: Account) -> list[Row]:
     """Return the positions of an account, none if it is no investment account."""
     if account.kind is not Kind.INVESTMENT:
         return []
-    draws = seed.draws("holdings", account.id)
+    draws = seed.draws("holdings", account.origin_id)
     rows: list[Row] = []
     for number, (symbol, name, cents, decimals) in zip(
         range(draws.between(2, len(SECURITIES))), reversed(SECURITIES), strict=False
@@ -225,7 +228,7 @@ def trades_of(seed: Seed, account: Account, first: date, last: date) -> Iterator
         return
     day = max(first, account.opened)
     while day <= last:
-        draws = seed.draws("trade", account.id, day)
+        draws = seed.draws("trade", account.origin_id, day)
         if day.weekday() < 5 and draws.chance(0.2):
             yield _trade(seed, account, draws, day)
         day += timedelta(days=1)
@@ -254,7 +257,7 @@ def loan_of(seed: Seed, account: Account) -> Row | None:
     """Return the loan of an account, None if it is no loan account."""
     if account.kind is not Kind.LOAN:
         return None
-    draws, amount_of_cents = seed.draws("loan", account.id), account.currency.amount_of_cents
+    draws, amount_of_cents = seed.draws("loan", account.origin_id), account.currency.amount_of_cents
     start = account.opened - timedelta(days=draws.between(200, 900))
     years = draws.between(3, 10)
     owed = -account.balance

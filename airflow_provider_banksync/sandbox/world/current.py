@@ -122,12 +122,17 @@ class CurrentWorld:
 
     def set_broken(self, bank_id: str, broken: bool) -> None:
         """Break or repair a bank, from now on."""
-        banks = (bank for workspace in self.world.family() for bank in self.banks.latest(workspace))
-        bank = next((bank for bank in banks if bank.id == bank_id), None)
-        if bank is None:
-            raise SandboxError(f"there is no bank {bank_id!r}; GET /v1/banks?scope=family lists them")
+        _, bank = self.find_bank(bank_id)
         now = self._clock.now()
         self.banks.record(bank, replace(bank, broken=broken, updated_at=now), now)
+
+    def find_bank(self, bank_id: str) -> tuple[Workspace, Bank]:
+        """Return a bank and its workspace; SandboxError if there is none."""
+        for workspace in self.world.family():
+            for bank in self.banks.latest(workspace):
+                if bank.id == bank_id:
+                    return workspace, bank
+        raise SandboxError(f"there is no bank {bank_id!r}; GET /v1/banks?scope=family lists them")
 
     def find_account(self, account_id: str) -> Account:
         """Return an account of any workspace; SandboxError if there is none."""

@@ -76,6 +76,8 @@ class Bank:
     broken: bool
     created_at: datetime
     updated_at: datetime
+    origin: Bank | None = None
+    """The first connection of a bank that was linked anew."""
 
     @property
     def reauth_message(self) -> str:
@@ -107,6 +109,8 @@ class Account:
     opened: date
     created_at: datetime
     updated_at: datetime
+    origin_id: str
+    """Its own id. If its bank was linked anew: its id at the first connection."""
 
     @property
     def currency(self) -> Currency:

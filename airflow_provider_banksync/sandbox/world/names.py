@@ -69,6 +69,14 @@ MERCHANTS = (
     ("Métro Cash & Carry", "Inventory", 9_000, 95_000),
     ("Würth GmbH", "Inventory", 4_000, 60_000),
 )
+MERCHANT_NAMES = {
+    "Shell 0482": "Shell", "Costa Coffee": "Costa Coffee", "Amazon Marketplace": "Amazon", "Uber Trip": "Uber",
+    "Staples": "Staples", "Adobe Creative Cloud": "Adobe", "Zoom Video": "Zoom", "FedEx": "FedEx",
+    "Trattoria Nonna": "Trattoria Nonna", "City Parking": "City Parking", "Métro Cash & Carry": "Métro",
+    "Würth GmbH": "Würth",
+}  # fmt: skip
+"""The names of the merchants, by description."""
+OTHER_CATEGORIES = ("Office supplies", "General expenses", "Uncategorized", "Equipment")
 CUSTOMERS = (
     "Stripe payout", "Square deposit", "Invoice 2041 Hartmann KG", "PayPal transfer", "Customer payment",
 )  # fmt: skip

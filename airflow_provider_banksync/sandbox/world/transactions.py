@@ -5,7 +5,7 @@ Days are ordinals and times are milliseconds, because there are many of them.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 DAY_MS = 86_400_000
 EPOCH_ORDINAL = 719_163
-MAX_PENDING_DAYS = 3
-"""After this many days, all purchases of a day are posted."""
+NEVER = 2**62
+"""The time of what does not happen."""
 ROWS_PER_GROUP = 32
 """Rows of a block are encoded in groups. A page takes most groups unchanged."""
 _ROW_START = '{"id":"'
@@ -35,6 +35,29 @@ def day_start(day: int) -> int:
 def day_of(ms: int) -> int:
     """Return the day of a time."""
     return ms // DAY_MS + EPOCH_ORDINAL
+
+
+class Life(NamedTuple):
+    """What the bank does to the row of a posting. ``world.banks`` draws it, and commands change it."""
+
+    linked: bool = True
+    """Whether the posted row names the pending one."""
+    authorized_days: int = 0
+    """The days by which ``authorizedDate`` is off."""
+    added_units: int = 0
+    """What the amount gains when it is posted, such as a tip."""
+    days_back: int = 0
+    """The days between the date of the posted row and the day on which it is posted."""
+    vanishes_at: int = NEVER
+    changed_at: int = NEVER
+    description: str | None = None
+    """The description from ``changed_at`` on; None if it stays."""
+    category: str | None = None
+    removed_at: int = NEVER
+    booked_at: int | None = None
+    """When the balance changes; None for the time of posting, or the end of its date if that is earlier."""
+    is_reversed: bool = False
+    """Whether the balance contains a removed row until it is removed. Otherwise, it never does."""
 
 
 class Posting(NamedTuple):
@@ -53,33 +76,59 @@ class Posting(NamedTuple):
     posts_at: int
     """When it is posted. The same as ``appears_at`` if it is never pending."""
     order: int
+    life: Life = Life()
+    extra: str = ""
+    """Encoded fields beside the documented ones, with a comma before each."""
 
     def days(self) -> set[int]:
-        """Return the dates of its row, pending and posted."""
-        return {self.day, self.posted().day}
+        """Return the dates of its rows, pending and posted."""
+        return {self.day} if self.posts_at == NEVER else {self.day, self.posted_day()}
+
+    def posted_day(self) -> int:
+        """Return the date of its posted row."""
+        return self.day if self.pending_id is None else day_of(self.posts_at) - self.life.days_back
 
     def version_at(self, now: int) -> RowVersion | None:
-        """Return its row at a time; None before it appears."""
-        if now < self.appears_at:
-            return None
+        """Return its row at a time; None before it appears, and after it is gone."""
+        life = self.life
         if now < self.posts_at:
+            if self.pending_id is None or not self.appears_at <= now < life.vanishes_at:
+                return None
             return RowVersion(self.appears_at, self.order, self.day, True, self)
-        return self.posted()
+        if now < life.changed_at and now < life.removed_at:
+            return RowVersion(self.posts_at, self.order, self.posted_day(), False, self)
+        if now >= life.removed_at:
+            return None
+        return RowVersion(life.changed_at, self.order, self.posted_day(), False, self, changed=True)
 
-    def posted(self) -> RowVersion:
-        """Return its posted row."""
-        day = self.day if self.pending_id is None else day_of(self.posts_at)
-        return RowVersion(self.posts_at, self.order, day, False, self)
+    def final(self) -> RowVersion | None:
+        """Return its last row; None if it is gone at the end."""
+        return self.version_at(NEVER - 1)
+
+    def bookings(self) -> list[tuple[int, int]]:
+        """Return when the balance changes, and by how much."""
+        life, units = self.life, self.units + self.life.added_units
+        if self.posts_at == NEVER or (life.removed_at != NEVER and not life.is_reversed):
+            return []
+        end_of_day = day_start(self.posted_day() + 1) - 1
+        booked_at = min(self.posts_at, end_of_day) if life.booked_at is None else life.booked_at
+        return [(booked_at, units), *([(life.removed_at, -units)] if life.is_reversed else [])]
 
 
 class RowVersion(NamedTuple):
-    """The row of a posting, pending or posted. Sorts by the time at which it appeared."""
+    """The row of a posting in one of its states. Sorts by the time at which it appeared."""
 
     since: int
     order: int
     day: int
     pending: bool
     posting: Posting
+    changed: bool = False
+
+    @property
+    def id(self) -> str:
+        """The id of the row."""
+        return (self.pending and self.posting.pending_id) or self.posting.id
 
 
 class Snapshot(NamedTuple):
@@ -91,10 +140,6 @@ class Snapshot(NamedTuple):
     ms: int
     last_added: int
 
-    def is_before(self, row: RowVersion) -> bool:
-        """Return whether the row appeared after this snapshot."""
-        return row.since > self.ms or row.order > self.last_added
-
 
 def encode_rows(rows: list[RowVersion], digits: int, shared_fields: bytes) -> bytes:
     """Encode rows of an account, with a comma after each. Fast: all rows share their last fields."""
@@ -102,18 +147,25 @@ def encode_rows(rows: list[RowVersion], digits: int, shared_fields: bytes) -> by
 
 
 def _encode_row(row: RowVersion, digits: int) -> str:
-    _, _, day, pending, posting = row
-    row_id, previous_id = posting.id, f'"{posting.pending_id}"' if posting.pending_id else "null"
+    _, _, day, pending, posting, changed = row
+    row_id, previous_id, units, life = posting.id, "null", posting.units, posting.life
+    description, category = posting.description, posting.category
     if pending:
-        row_id, previous_id = posting.pending_id or posting.id, "null"
-    units = posting.units
+        row_id = posting.pending_id or posting.id
+    else:
+        units += life.added_units
+        if posting.pending_id and life.linked:
+            previous_id = f'"{posting.pending_id}"'
+        if changed:
+            description, category = life.description or description, life.category or category
     amount, zero = format_amount(abs(units), digits), format_amount(0, digits)
     return (
-        f'{_ROW_START}{row_id}","date":"{_format_day(day)}","authorizedDate":"{_format_day(posting.day)}"'
-        f',"description":{_encode_text(posting.description)},"amount":{"-" if units < 0 else ""}{amount}'
+        f'{_ROW_START}{row_id}","date":"{_format_day(day)}"'
+        f',"authorizedDate":"{_format_day(posting.day + life.authorized_days)}"'
+        f',"description":{_encode_text(description)},"amount":{"-" if units < 0 else ""}{amount}'
         f',"creditAmount":{amount if units > 0 else zero},"debitAmount":{amount if units < 0 else zero}'
-        f',"category":{_encode_text(posting.category)},"type":"{posting.type}","reference":"{posting.reference}"'
-        f',"pending":{"true" if pending else "false"},"pendingTransactionId":{previous_id}'
+        f',"category":{_encode_text(category)},"type":"{posting.type}","reference":"{posting.reference}"'
+        f',"pending":{"true" if pending else "false"},"pendingTransactionId":{previous_id}{posting.extra}'
     )
 
 
@@ -143,7 +195,7 @@ class RowBlock:
     """Rows of consecutive days of an account, in order: ``times[first:last]``."""
 
     times: Sequence[int]
-    """For each row a time on its date, ascending. If all rows are posted: when they were."""
+    """For each row a time on its date, ascending."""
     encode_group: Callable[[int, int, int], bytes]
     """Encodes rows of a group: takes the group's number, the first row and the row after the last."""
     first: int
@@ -156,11 +208,9 @@ class RowBlock:
         """Return the date of a row."""
         return day_of(self.times[self.first + index])
 
-    def between_days(self, first_day: int, end_day: int, since: int | None) -> RowBlock:
-        """Return the rows from one day to another, which is excluded, that were posted after ``since``."""
+    def between_days(self, first_day: int, end_day: int) -> RowBlock:
+        """Return the rows from one day to another, which is excluded."""
         first = bisect_left(self.times, day_start(first_day), self.first)
-        if since is not None:
-            first = bisect_right(self.times, since, first)
         return RowBlock(
             self.times, self.encode_group, first, bisect_left(self.times, day_start(end_day), first)
         )

@@ -146,6 +146,8 @@ class World:
         return tuple(banks)
 
     def _accounts(self, bank: Bank) -> tuple[Account, ...]:
+        if bank.origin is not None:
+            return tuple(self._linked_anew(bank, each) for each in self.accounts(bank.origin))
         draws, kinds = self.seed.draws("accounts", bank.id), _FIRM_KINDS
         if bank.workspace_id != self.parent.id:
             kinds = (Kind.CHECKING, *(draws.pick(_PORTAL_KINDS) for _ in range(draws.below(4))))
@@ -158,8 +160,9 @@ class World:
         reserved = 0 if owed else draws.below(40_000)
         digits = f"{draws.below(10_000):04d}"
         created = bank.created_at + timedelta(seconds=index + 1)
+        account_id = self.seed.id("account", bank.id, index)
         return Account(
-            id=self.seed.id("account", bank.id, index),
+            id=account_id,
             bank=bank,
             kind=kind,
             name=f"{_ACCOUNT_NAMES[kind]} {digits}",
@@ -169,7 +172,13 @@ class World:
             opened=date(2023, 1, 1) + timedelta(days=draws.below(120)),
             created_at=created,
             updated_at=created + timedelta(days=draws.below(60)),
+            origin_id=account_id,
         )
+
+    def _linked_anew(self, bank: Bank, old: Account) -> Account:
+        """Return an account under a new id, at a bank that was linked anew."""
+        new_id = self.seed.id("account", bank.id, old.id)
+        return replace(old, id=new_id, bank=bank, created_at=bank.created_at, updated_at=bank.created_at)
 
 
 def _client_name(seed: Seed, index: int) -> str:
