@@ -241,10 +241,10 @@ def test_a_pending_row_posts_by_command_with_another_amount_and_date(card, link)
     assert row_id not in rows
 
 
-def test_a_held_row_stays_pending(card):
+def test_a_row_stays_pending_by_command(card):
     sandbox, client, account = card
     (row_id, *_) = (row["id"] for row in read_all(client, account, None)[0] if row["pending"])
-    sandbox.banks.hold(account["id"], row_id)
+    sandbox.banks.keep_pending(account["id"], row_id)
     sandbox.advance(days=25)
     assert by_id(read_all(client, account, None)[0])[row_id]["pending"]
 
@@ -281,7 +281,7 @@ def test_a_command_between_two_pages_does_not_move_rows(world):
 
 @pytest.mark.parametrize(
     ("command", "state"),
-    [("vanish", "pending"), ("hold", "pending"), ("post", "pending"), ("remove", "posted")],
+    [("vanish", "pending"), ("keep_pending", "pending"), ("post", "pending"), ("remove", "posted")],
 )
 def test_a_command_for_a_row_in_another_state_is_refused(card, command, state):
     sandbox, _, account = card

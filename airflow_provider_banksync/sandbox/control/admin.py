@@ -201,7 +201,13 @@ CALLS = (
         "PUT", "/banks", 'changes rates from tomorrow on: {"vanish": 0.1}', bank_calls.set_rates, (), _RATES
     ),
     _Call("POST", "/transactions/{id}/vanish", "makes a pending row vanish", bank_calls.vanish, _ACCOUNT),
-    _Call("POST", "/transactions/{id}/hold", "keeps a row pending for ever", bank_calls.hold, _ACCOUNT),
+    _Call(
+        "POST",
+        "/transactions/{id}/keep-pending",
+        "keeps a row pending for ever",
+        bank_calls.keep_pending,
+        _ACCOUNT,
+    ),
     _Call(
         "POST",
         "/transactions/{id}/post",

@@ -33,10 +33,10 @@ def vanish(state: State, row_id: str, body: dict[str, Any]) -> Row:
     return {"id": row_id, "vanished": True}
 
 
-def hold(state: State, row_id: str, body: dict[str, Any]) -> Row:
+def keep_pending(state: State, row_id: str, body: dict[str, Any]) -> Row:
     """Keep a pending row pending."""
-    state.banks.hold(str(body["accountId"]), row_id)
-    return {"id": row_id, "held": True}
+    state.banks.keep_pending(str(body["accountId"]), row_id)
+    return {"id": row_id, "kept": True}
 
 
 def post(state: State, row_id: str, body: dict[str, Any]) -> Row:

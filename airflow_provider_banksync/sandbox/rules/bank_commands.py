@@ -57,7 +57,7 @@ class BankCommands:
         life = posting.life._replace(vanishes_at=self._now())
         self.ledger.edit(account, posting, posting._replace(posts_at=NEVER, life=life))
 
-    def hold(self, account_id: str, transaction_id: str) -> None:
+    def keep_pending(self, account_id: str, transaction_id: str) -> None:
         """Keep a pending row pending for ever."""
         account, posting = self._find(account_id, transaction_id, pending=True)
         life = posting.life._replace(vanishes_at=NEVER)
