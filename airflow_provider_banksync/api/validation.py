@@ -35,6 +35,7 @@ IfMissing = Literal["succeed", "skip", "fail"]
 OnUnavailable = Literal["fail", "report"]
 OnDrift = Literal["warn", "fail"]
 FileFormat = Literal["jsonl", "csv", "parquet"]
+Files = Literal["account", "workspace"]
 Compression = Literal["gzip", "zstd"]
 SCOPES: tuple[str, ...] = get_args(Scope)
 RESOURCES: tuple[str, ...] = get_args(Listing)
@@ -54,6 +55,7 @@ ON_UNAVAILABLE: tuple[OnUnavailable, ...] = get_args(OnUnavailable)
 #: What to do if values do not fit their columns.
 ON_DRIFT: tuple[OnDrift, ...] = get_args(OnDrift)
 FORMATS: tuple[FileFormat, ...] = get_args(FileFormat)
+FILES: tuple[Files, ...] = get_args(Files)
 COMPRESSIONS: tuple[Compression, ...] = get_args(Compression)
 SQLITE_SCHEME = "sqlite:///"
 #: The longest time in seconds that an argument may be: thirty days.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 from airflow_provider_banksync.api.redaction import counted
@@ -51,8 +52,10 @@ def carry_over(
     """
     keys = {each.partition.key for each in unavailable}
 
+    digest = cache(base.digest)  # several accounts can share a file
+
     def is_intact(checkpoint: Checkpoint) -> bool:
-        return all(base.digest(file.path) == file.sha256 for file in checkpoint.files)
+        return all(digest(file.path) == file.sha256 for file in checkpoint.files)
 
     carried = []
     for checkpoint in earlier:

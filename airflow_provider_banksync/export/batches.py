@@ -117,15 +117,15 @@ class BatchExportJob(ExportJob):
         """Return the accounts of a batch whose files are not as its manifest says."""
         damaged = damaged_files(self.base, checkpoints)
         self.warnings += [
-            f"{path} is missing, or is not as the manifest of {label} says. Its account is read again from where that "
-            "batch began."
-            for path in damaged
+            f"{path} is missing, or is not as the manifest of {label} says. Its "
+            f"{'account is' if len(keys) == 1 else 'accounts are'} read again from where that batch began."
+            for path, keys in damaged.items()
         ]
-        return set(damaged.values())
+        return set().union(*damaged.values())
 
     def _labels(self) -> list[str]:
         """Return the labels of all batches, the oldest first. This includes batches that only have parts."""
-        folders = sorted([""] if self.settings.single_workspace else self._workspace_folders())
+        folders = sorted([""] if self.settings.single_workspace else self._paths.workspace_folders())
         found = dict(zip(folders, concurrently(self.base.names, folders), strict=True))
         if not self.settings.single_workspace:
             self._refuse_workspace_batches(folder for folder in folders if layout.MANIFESTS in found[folder])
@@ -139,7 +139,7 @@ class BatchExportJob(ExportJob):
         """Remove a batch that was never committed. This batch reads its rows again."""
         store, control = self._store_of(label), self.base / f"{layout.MANIFESTS}/{label}"
         tokens = {each.token for each in store.records()}
-        folders = self._folders(label)
+        folders = self._paths.folders(label)
         refuse_lost_manifest(self.base, control, folders, tokens)
         remove_files(self.base, uncommitted_parts(self.base, folders, tokens))
         store.remove(tokens)
@@ -154,7 +154,7 @@ class BatchExportJob(ExportJob):
         tokens = {each.token for each in store.records()}
         if tokens:
             listed = manifests.read_paths(manifest)
-            remove_files(self.base, uncommitted_parts(self.base, self._folders(label), tokens, listed))
+            remove_files(self.base, uncommitted_parts(self.base, self._paths.folders(label), tokens, listed))
             store.remove(tokens)
             store.remove_all()
 

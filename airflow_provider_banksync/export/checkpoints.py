@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_banksync.export.storage import layout
 from airflow_provider_banksync.export.storage.checksum import checked_json, has_valid_checksum
-from airflow_provider_banksync.export.storage.folder import TEMPORARY_PREFIX, ExportError
+from airflow_provider_banksync.export.storage.folder import ExportError
 from airflow_provider_banksync.extract.partition import Partition
 
 if TYPE_CHECKING:
@@ -30,8 +30,12 @@ PartitionKey = tuple[str, str, str]
 class DataFile:
     """One part. Its path is relative to the folder of the export.
 
+    :param rows: number of rows of the partition in it.
+    :param bytes: size of the whole file.
     :param unfit: how many values of each column do not fit it, and are in `extra`.
     :param etag: the ETag that the store gave it. None: the store has no ETags.
+    :param segment: where the rows of the account are in a file of a workspace: the start and the length, in bytes of
+        the uncompressed text, or in rows of Parquet. None: all rows of the file are of this partition.
     """
 
     path: str
@@ -40,6 +44,7 @@ class DataFile:
     sha256: str
     unfit: dict[str, int] = field(default_factory=dict)
     etag: str | None = None
+    segment: tuple[int, int] | None = None
 
     def is_intact(self, base: Folder) -> bool:
         """Return whether the file is there, and still has its size and its ETag.
@@ -78,6 +83,11 @@ class Checkpoint:
         """Number of rows in all files."""
         return sum(file.rows for file in self.files)
 
+    @property
+    def shares_files(self) -> bool:
+        """Whether its files can have rows of other accounts too."""
+        return any(file.segment is not None for file in self.files)
+
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Checkpoint:
         """Return the checkpoint that `asdict` was called on.
@@ -111,6 +121,17 @@ class TryRecord:
     folders: tuple[str, ...] = ()
     superseded: tuple[str, ...] = ()
     adopted: tuple[str, ...] = ()
+
+
+def reading_again(partition: Partition) -> str:
+    """Return a sentence for the log: what an earlier try has read does not count."""
+    return f"{partition}: a file of an earlier try is missing or was changed. It is read again."
+
+
+def checkpoint_name(partition: Partition) -> str:
+    """Return the name of the checkpoint of a partition, without its extension."""
+    ids = "\0".join(partition.key).encode("utf-8", "surrogatepass")
+    return hashlib.sha256(ids).hexdigest()[:32]
 
 
 class CheckpointStore:
@@ -181,7 +202,7 @@ class CheckpointStore:
             f"{folder}/{name}"
             for folder in folders
             for name in self._control.names(folder)
-            if not name.startswith(TEMPORARY_PREFIX)
+            if name.endswith(".json")
         ]
 
         def read(path: str) -> Checkpoint | None:
@@ -193,13 +214,13 @@ class CheckpointStore:
             if checkpoint is None:
                 return None
             complete = all(
-                layout.is_part_path(file.path) and file.is_intact(self._base) for file in checkpoint.files
+                (layout.is_part_path(file.path) or layout.is_account_rows(file.path))
+                and file.is_intact(self._base)
+                for file in checkpoint.files
             )
             if complete:
                 return checkpoint
-            warn(
-                f"{checkpoint.partition}: a file of an earlier try is missing or was changed. It is read again."
-            )
+            warn(reading_again(checkpoint.partition))
             return None
 
         with ThreadPoolExecutor(MAX_THREADS) as pool:
@@ -211,16 +232,18 @@ class CheckpointStore:
 
     def save(self, token: str, checkpoint: Checkpoint, check_lock: Callable[[], None]) -> None:
         """Write a checkpoint of a try."""
-        body = checked_json(asdict(checkpoint))
-        ids = "\0".join(checkpoint.partition.key).encode("utf-8", "surrogatepass")
-        name = hashlib.sha256(ids).hexdigest()[:32]
-        self._control.write(f"{layout.PROGRESS}/{token}/{name}.json", body, check_lock)
+        path = f"{layout.PROGRESS}/{token}/{checkpoint_name(checkpoint.partition)}.json"
+        self._control.write(path, checked_json(asdict(checkpoint)), check_lock)
 
     def remove(self, tokens: Iterable[str]) -> None:
         """Remove the checkpoints of tries, then their records."""
         for token in tokens:
-            self._control.remove_all(f"{layout.PROGRESS}/{token}")
+            self.remove_checkpoints(token)
             self._control.remove(f"{layout.PROGRESS}/{token}.json")
+
+    def remove_checkpoints(self, token: str) -> None:
+        """Remove the checkpoints of a try, and keep its record."""
+        self._control.remove_all(f"{layout.PROGRESS}/{token}")
 
     def remove_all(self) -> None:
         """Remove the checkpoints of every try."""

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from airflow_provider_banksync.api.redaction import counted
 from airflow_provider_banksync.export.clean_up import concurrently
 from airflow_provider_banksync.export.storage.folder import ExportError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from airflow_provider_banksync.export.checkpoints import Checkpoint, PartitionKey
+    from airflow_provider_banksync.export.checkpoints import Checkpoint, DataFile, PartitionKey
     from airflow_provider_banksync.export.storage.folder import Folder
 
 
-def damaged_files(base: Folder, checkpoints: Iterable[Checkpoint]) -> dict[str, PartitionKey]:
+def damaged_files(base: Folder, checkpoints: Iterable[Checkpoint]) -> dict[str, set[PartitionKey]]:
     """Return the files that are missing or were changed, with the keys of their partitions."""
-    files = {file.path: (file, each.partition.key) for each in checkpoints for file in each.files}
-    differing = concurrently(lambda path: "" if files[path][0].is_intact(base) else path, files)
-    return {path: files[path][1] for path in differing if path}
+    files: dict[str, DataFile] = {}
+    keys: dict[str, set[PartitionKey]] = {}
+    for each in checkpoints:
+        for file in each.files:
+            files[file.path] = file
+            keys.setdefault(file.path, set()).add(each.partition.key)
+    differing = concurrently(lambda path: "" if files[path].is_intact(base) else path, files)
+    return {path: keys[path] for path in differing if path}
 
 
 def refuse_damaged(base: Folder, checkpoints: Iterable[Checkpoint]) -> None:
@@ -29,9 +35,10 @@ def refuse_damaged(base: Folder, checkpoints: Iterable[Checkpoint]) -> None:
     """
     damaged = sorted(damaged_files(base, checkpoints))
     if damaged:
+        others = f" and {counted(len(damaged) - 1, 'other file')}" if len(damaged) > 1 else ""
         raise ExportError(
-            f"destination {base}: {len(damaged)} files are missing, or are not as the manifest says, the first is "
-            f"{damaged[0]}. Nothing was changed. Restore the files. Or run this export once without "
+            f"destination {base}: {damaged[0]}{others} cannot be kept, because a file is missing or is not as the "
+            "manifest says. Nothing was changed. Restore the files. Or run this export once without "
             "workspace_ids, bank_ids, account_ids and where: it then reads all accounts again.",
             permanent=True,
         )

@@ -28,6 +28,7 @@ from airflow_provider_banksync.export.manifest import (
     read_paths,
     read_unavailable,
 )
+from airflow_provider_banksync.export.paths import ExportPaths
 from airflow_provider_banksync.export.storage import layout
 from airflow_provider_banksync.export.storage.checksum import checked_json
 from airflow_provider_banksync.export.storage.folder import ExportError, storage_errors
@@ -37,6 +38,7 @@ from airflow_provider_banksync.export.workspace_exports import (
     read_workspace_exports,
     workspace_manifest,
 )
+from airflow_provider_banksync.export.workspace_files import WorkspaceFiles, read_committed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -77,6 +79,7 @@ class ExportJob:
         self.checkpoints: dict[PartitionKey, Checkpoint] = {}
         self._partitions: list[Partition] = []
         self._previous: list[Checkpoint] = []
+        self._known: list[Checkpoint] = []
         self._unavailable: list[Unavailable] = []
         self._includes: Callable[[Partition], bool] = lambda _: True
         self._body_before: bytes | None = None
@@ -87,10 +90,13 @@ class ExportJob:
         self._earlier: list[TryRecord] = []
         #: What a person should know, in sentences.
         self.warnings: list[str] = []
-        self._written: set[str] = set()
-        self._workspace_segments = self._id_segments = layout.PathSegments(())
         self._target = WriteTarget(
-            base, output_format, settings, self._path_of, self.check_lock, self.save_checkpoint
+            base,
+            output_format.without_frame() if settings.workspace_files else output_format,
+            settings,
+            self._path_of,
+            self.check_lock,
+            self.save_checkpoint,
         )
 
     def _open_control(self) -> None:
@@ -100,6 +106,8 @@ class ExportJob:
         self.control = self.base if label is None else self.base / self._control_path
         self._store = CheckpointStore(self.control, self.base)
         self._record = TryRecord(layout.new_token(), self.settings.writer_id, self.settings.digest(extension))
+        control = "" if label is None else self._control_path
+        self._paths = ExportPaths(self.base, self.settings, control, self._record.token)
 
     def _lock_folder(self) -> Folder:
         return self.control
@@ -129,6 +137,7 @@ class ExportJob:
         current = self._manifest_before or {}
         self._refuse_other_workspace(current)
         self._previous = read_checkpoints(current)
+        self._known = [*self._previous]
         self._unavailable = read_unavailable(current)
         self._earlier = self._store.records()
         ended = current.get("ended_tries", [])
@@ -136,6 +145,9 @@ class ExportJob:
             (each.token for each in self._earlier if self._is_same_task(each) and each.token not in ended),
             self.warnings.append,
         )
+        is_own = any(each.token == current.get("try") for each in self._earlier if self._is_same_task(each))
+        if self.settings.workspace_files and is_own:
+            self.checkpoints |= read_committed(self.base, current, self.warnings.append)
         return current
 
     def _is_same_task(self, record: TryRecord) -> bool:
@@ -188,11 +200,7 @@ class ExportJob:
         self._includes = includes
         self._partitions = sorted(partitions, key=lambda partition: partition.key)
         done = (checkpoint.partition for checkpoint in (*self._previous, *self.checkpoints.values()))
-        known = [*self._partitions, *done]
-        self._workspace_segments = layout.PathSegments(each.workspace_id for each in known)
-        self._id_segments = layout.PathSegments(
-            one for each in known for one in (each.bank_id, each.account_id) if one is not None
-        )
+        self._paths.distinguish([*self._partitions, *done])
         missing = {each.partition.key for each in unlisted}
         shrunken: list[Unavailable] = []
         wanted = self._planned_keys() | missing
@@ -220,7 +228,8 @@ class ExportJob:
                 ],
             )
             superseded = read_paths(self._manifest_before) | adopted.parts
-            folders = {self._folder_of(each).rstrip("/") for each in self._partitions}
+            writing = [*self._partitions, *(each.partition for each in self._known if each.shares_files)]
+            folders = {self._paths.folder_of(each).rstrip("/") for each in writing}
             self._record = replace(
                 self._record,
                 folders=tuple(sorted(folders)),
@@ -243,11 +252,9 @@ class ExportJob:
         """Make exports of single workspaces, in the folders of this family, part of its export."""
         if self.settings.single_workspace:
             return WorkspaceExports()
-        portals = {
-            layout.workspace_folder(self._workspace_segments(each.workspace_id)): each.portal
-            for each in self._partitions
-        }
+        portals = {self._paths.workspace_folder(each.workspace_id): each.portal for each in self._partitions}
         found = read_workspace_exports(self.base, self.settings.label, portals)
+        self._known += found.checkpoints
         known = {checkpoint.partition.key for checkpoint in self._previous}
         self._previous += [each for each in found.checkpoints if each.partition.key not in known]
         self._unavailable += found.unavailable
@@ -259,16 +266,8 @@ class ExportJob:
             return not self.settings.single_workspace and self.base.stat(manifest) is not None
 
         tokens = {each.token for each in self._earlier}
-        refuse_lost_manifest(self.base, self.control, self._folders(self.settings.label), tokens, is_listed)
-
-    def _folders(self, label: str | None) -> list[str]:
-        """Return the folders in which a window or batch may have parts."""
-        if self.settings.single_workspace:
-            return [label or ""]
-        return [folder if label is None else f"{folder}/{label}" for folder in self._workspace_folders()]
-
-    def _workspace_folders(self) -> list[str]:
-        return [name for name in self.base.names("") if name.startswith(layout.workspace_folder(""))]
+        folders = self._paths.folders(self.settings.label)
+        refuse_lost_manifest(self.base, self.control, folders, tokens, is_listed)
 
     def unfinished(self) -> list[Partition]:
         """Return the partitions that have no checkpoint, in the order of their ids."""
@@ -285,21 +284,10 @@ class ExportJob:
         return None
 
     def _path_of(self, partition: Partition, number: int) -> str:
-        name = layout.part_name(
-            self._file_prefix(partition), number, self._record.token, self.output_format.extension
-        )
-        path = f"{self._folder_of(partition)}{name}"
-        self._written.add(path)
-        return path
-
-    def _folder_of(self, partition: Partition) -> str:
-        segment = self._workspace_segments(partition.workspace_id)
-        folder = "" if self.settings.single_workspace else f"{layout.workspace_folder(segment)}/"
-        return folder if self.settings.label is None else f"{folder}{self.settings.label}/"
-
-    def _file_prefix(self, partition: Partition) -> str:
-        ids = (partition.bank_id, partition.account_id)
-        return ".".join(self._id_segments(one) for one in ids if one is not None)
+        extension = self._target.output_format.extension
+        if self.settings.workspace_files:
+            return self._paths.account_rows(partition, extension)
+        return self._paths.account_part(partition, number, extension)
 
     def save_checkpoint(self, checkpoint: Checkpoint) -> None:
         """Record that a partition is complete, so that the next try does not read it again."""
@@ -328,9 +316,10 @@ class ExportJob:
             self.check_lock()
             missing = list(unavailable)
             carried_over = self._carried_over(missing, generated_at)
+            files = WorkspaceFiles(self.base, self.output_format, self.settings, self._paths, self.check_lock)
             manifest = Manifest(
                 self.settings.manifest_header,
-                [*self.checkpoints.values(), *carried_over],
+                files.combine([*self.checkpoints.values(), *carried_over], self._known),
                 [*missing, *self._unavailable_elsewhere()],
                 generated_at,
                 {checkpoint.partition.key for checkpoint in carried_over},
@@ -339,7 +328,10 @@ class ExportJob:
             content = manifest.to_json("." if self.settings.label is None else "../..")
             content["try"] = self._record.token
             resumable = self.settings.resumable and bool(missing)
-            ended = [each.token for each in self._earlier if not (resumable and self._is_same_task(each))]
+            keeps_checkpoints = resumable and not self.settings.workspace_files
+            ended = [
+                each.token for each in self._earlier if not (keeps_checkpoints and self._is_same_task(each))
+            ]
             if ended:
                 content["ended_tries"] = ended
             remove_incomplete_manifests(self.control)
@@ -384,7 +376,7 @@ class ExportJob:
         """
         listed = read_paths(manifest)
         records = [*self._earlier, self._record]
-        stale = self._written.union(*(each.superseded for each in records))
+        stale = self._paths.written.union(*(each.superseded for each in records))
         tokens = {each.token for each in self._earlier} | set(
             (self._manifest_before or {}).get("ended_tries", [])
         )
@@ -393,7 +385,11 @@ class ExportJob:
             stale |= uncommitted_parts(self.base, folders, tokens, listed)
         remove_files(self.base, stale - listed)
         remove_files(self.base, {path for each in records for path in each.adopted})
-        if resumable:
+        if resumable and self.settings.workspace_files:
+            # A retry continues from the manifest, and knows by the record that it may.
+            self._store.remove(each.token for each in self._earlier)
+            self._store.remove_checkpoints(self._record.token)
+        elif resumable:
             self._store.remove(each.token for each in self._earlier if not self._is_same_task(each))
         else:
             self._store.remove(each.token for each in records)

@@ -62,11 +62,7 @@ class Manifest:
             "unfit": count_unfit(checkpoints),
             **count_special(checkpoints),
             "base": base,
-            "files": [
-                {**_file(file), **checkpoint.partition.to_json(), **_gone(checkpoint)}
-                for checkpoint in checkpoints
-                for file in checkpoint.files
-            ],
+            "files": _files(checkpoints),
         }
         accounts = [each for each in checkpoints if each.partition.account_id is not None]
         if accounts:
@@ -117,8 +113,62 @@ def count_special(checkpoints: Iterable[Checkpoint]) -> dict[str, int]:
     return dict(counts)
 
 
+def _files(checkpoints: Iterable[Checkpoint]) -> list[dict[str, Any]]:
+    """Return one entry for each file. The accounts of a workspace can share one."""
+    files: list[dict[str, Any]] = []
+    shared: dict[str, dict[str, Any]] = {}
+    for checkpoint in checkpoints:
+        partition = checkpoint.partition
+        for file in checkpoint.files:
+            if file.segment is None:
+                files.append({**_file(file), **partition.to_json(), **_gone(checkpoint)})
+                continue
+            entry = shared.get(file.path)
+            if entry is None:
+                workspace = Partition(partition.workspace_id, partition.portal)
+                entry = shared[file.path] = {**_file(replace(file, rows=0, unfit={})), **workspace.to_json()}
+                entry["segments"] = []
+                files.append(entry)
+            entry["rows"] += file.rows
+            if file.unfit:
+                entry["unfit"] = dict(sorted((Counter(entry.get("unfit")) + Counter(file.unfit)).items()))
+            start, length = file.segment
+            ids = {"bank_id": partition.bank_id, "account_id": partition.account_id}
+            segment = {**ids, "rows": file.rows, "start": start, "length": length}
+            entry["segments"].append(segment | ({"unfit": file.unfit} if file.unfit else {}))
+    return files
+
+
 def _file(file: DataFile) -> dict[str, Any]:
-    return {name: value for name, value in asdict(file).items() if name not in ("unfit", "etag") or value}
+    values = asdict(replace(file, segment=None))
+    return {
+        name: value for name, value in values.items() if name not in ("unfit", "etag", "segment") or value
+    }
+
+
+def _read_files(entry: dict[str, Any]) -> list[tuple[Partition, DataFile]]:
+    """Return the partitions that have rows in a file of a manifest, each with its part of the file."""
+    partition, file = _partition(entry), DataFile(**_known_fields(entry, DataFile))
+    if not layout.is_part_path(file.path):
+        raise ValueError(file.path)
+    segments = entry.get("segments")
+    if segments is None:
+        return [(partition, file)]
+    found = [
+        (
+            replace(partition, bank_id=each["bank_id"], account_id=each["account_id"]),
+            replace(
+                file,
+                rows=each["rows"],
+                unfit=each.get("unfit", {}),
+                segment=(int(each["start"]), int(each["length"])),
+            ),
+        )
+        for each in segments
+    ]
+    if sum(each.rows for _, each in found) != file.rows:
+        raise ValueError(file.path)
+    return found
 
 
 def _sorted(entries: Iterable[Any]) -> list[Any]:
@@ -207,13 +257,11 @@ def read_checkpoints(manifest: dict[str, Any] | None) -> list[Checkpoint]:
             {name: entry[name] for name in SPECIAL if name in entry},
         )
     for entry in manifest.get("files", []):
-        partition, file = _partition(entry), DataFile(**_known_fields(entry, DataFile))
-        if not layout.is_part_path(file.path):
-            raise ValueError(file.path)
-        known = found.get(partition.key) or Checkpoint(
-            partition, (), str(manifest.get("generated_at")), gone=entry.get("gone")
-        )
-        found[partition.key] = replace(known, files=(*known.files, file))
+        for partition, file in _read_files(entry):
+            known = found.get(partition.key) or Checkpoint(
+                partition, (), str(manifest.get("generated_at")), gone=entry.get("gone")
+            )
+            found[partition.key] = replace(known, files=(*known.files, file))
     return list(found.values())
 
 
@@ -233,6 +281,11 @@ def read_cursors(manifest: dict[str, Any]) -> dict[PartitionKey, Checkpoint]:
         for checkpoint in (*carried, *read_checkpoints(manifest))
         if checkpoint.cursor is not None
     }
+
+
+def read_key(entry: dict[str, Any]) -> PartitionKey:
+    """Return the key of the partition of an entry of a manifest."""
+    return _partition(entry).key
 
 
 def read_gone(manifest: dict[str, Any]) -> list[Checkpoint]:
@@ -256,7 +309,7 @@ def _is_complete(manifest: dict[str, Any]) -> bool:
         read_unavailable(manifest)
         checkpoints = read_checkpoints(manifest)
         count_unfit(checkpoints)
-        files = [file.path for each in checkpoints for file in each.files]
+        files = [entry["path"] for entry in manifest["files"]]
         rows = {
             each.partition.key: each.rows for each in checkpoints if each.partition.account_id is not None
         }

@@ -16,6 +16,7 @@ class ExportSettings:
     :param writer_id: names the task; the same for every try.
     :param label: name of the folder of the window or batch; None if there is neither.
     :param single_workspace: all rows are of one workspace, and the folder of the export is the workspace's.
+    :param workspace_files: one file for each workspace, instead of one for each account.
     :param max_rows: maximum rows of a file; None: no limit.
     :param portal_name: write the client's name into each row of CSV and Parquet.
     :param selection: the fingerprint of the account selection.
@@ -30,6 +31,7 @@ class ExportSettings:
     writer_id: str
     label: str | None = None
     single_workspace: bool = False
+    workspace_files: bool = False
     max_rows: int | None = None
     portal_name: bool = True
     selection: str = ""
@@ -52,6 +54,7 @@ class ExportSettings:
             self.portal_name,
             self.selection,
             self.fingerprint,
+            *(["workspace_files"] if self.workspace_files else []),
         ]
         text = json.dumps(settings, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()

@@ -96,7 +96,7 @@ def _check_manifest(
         result.problems.append(
             f"rows: {path} says {manifest['rows']}, and its files have other rows in total"
         )
-    for file in files:
+    for file in {each.path: each for each in files}.values():  # the accounts of a workspace can share a file
         full_path = posixpath.normpath(posixpath.join(base, file.path))
         if full_path in listed:
             result.problems.append(f"twice: {full_path} is listed by two manifests, or twice by {path}")

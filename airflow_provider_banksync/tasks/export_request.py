@@ -52,6 +52,7 @@ class ExportRequest:
     concurrency: int
     on_unavailable: str
     on_drift: str = "warn"
+    files: str = "account"
 
     def __post_init__(self) -> None:
         if self.resource not in (*RESOURCES, *ACCOUNT_DATA):

@@ -176,6 +176,7 @@ class ExportTask:
             writer_id=writer_id if map_index in (None, -1) else f"{writer_id} [{map_index}]",
             label=label,
             single_workspace=request.scope != "family",
+            workspace_files=request.files == "workspace" and request.is_account_data,
             max_rows=request.max_rows_per_file,
             portal_name=request.portal_name,
             selection=selection.fingerprint(),

@@ -10,6 +10,7 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 from airflow_provider_banksync.api.validation import (
     ACCOUNT_DATA,
     COMPRESSIONS,
+    FILES,
     FORMATS,
     ON_DRIFT,
     ON_UNAVAILABLE,
@@ -23,6 +24,7 @@ from airflow_provider_banksync.api.validation import (
     validate_literals,
     validate_resource,
 )
+from airflow_provider_banksync.exceptions import BankSyncConfigError
 from airflow_provider_banksync.tasks.base import BankSyncTaskMixin, fail_on_permanent_errors
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from airflow_provider_banksync.api.validation import (
         Compression,
         FileFormat,
+        Files,
         OnDrift,
         OnUnavailable,
         Resource,
@@ -92,7 +95,10 @@ class BankSyncToObjectStorageOperator(BankSyncTaskMixin, BaseOperator):
     :param escape_formulas: in CSV, put a ``'`` before texts that a spreadsheet would take for a formula.
     :param portal_name: in CSV and Parquet, add the column ``portal_name``: the client's name, null for the parent
         workspace and with ``scope="self"``.
-    :param max_rows_per_file: begin another file after this many rows. None means no limit.
+    :param files: for the data of accounts, one file for each ``account``, or one for each ``workspace`` and window. A
+        workspace can have a second file if some of its accounts are read later, for example by a retry.
+    :param max_rows_per_file: begin another file after this many rows. None means no limit. Not with
+        ``files="workspace"``.
     :param concurrency: number of requests in flight, 1 to 64. They share the rate limit of the key.
     :param on_unavailable: what to do if accounts cannot be read, because their bank needs a new sign-in or they are
         gone. After all others are written, ``fail`` the task, or ``report`` them and succeed. If a retry may help and
@@ -143,6 +149,7 @@ class BankSyncToObjectStorageOperator(BankSyncTaskMixin, BaseOperator):
         compression: Compression | None = None,
         escape_formulas: bool = True,
         portal_name: bool = True,
+        files: Files = "account",
         max_rows_per_file: int | None = None,
         concurrency: int = 8,
         on_unavailable: OnUnavailable = "fail",
@@ -156,10 +163,15 @@ class BankSyncToObjectStorageOperator(BankSyncTaskMixin, BaseOperator):
         validate_choice("on_drift", on_drift, ON_DRIFT)
         validate_choice("file_format", file_format, FORMATS)
         validate_choice("compression", compression, (None, *COMPRESSIONS))
+        validate_choice("files", files, FILES)
         validate_flags(incremental=incremental, escape_formulas=escape_formulas, portal_name=portal_name)
         validate_integer("concurrency", concurrency, least=1, most=MAX_CONCURRENCY)
         if max_rows_per_file is not None:
             validate_integer("max_rows_per_file", max_rows_per_file, least=1)
+            if files == "workspace":
+                raise BankSyncConfigError(
+                    'max_rows_per_file cannot be used with files="workspace", which is one file for each workspace.'
+                )
         validate_literals((*RESOURCES, *ACCOUNT_DATA), resource=resource)
         validate_literals(SCOPES, scope=scope)
         if resource in RESOURCES and not is_rendered_later(scope):
@@ -182,6 +194,7 @@ class BankSyncToObjectStorageOperator(BankSyncTaskMixin, BaseOperator):
         self.compression = compression
         self.escape_formulas = escape_formulas
         self.portal_name = portal_name
+        self.files = files
         self.max_rows_per_file = max_rows_per_file
         self.concurrency = concurrency
         self.on_unavailable = on_unavailable

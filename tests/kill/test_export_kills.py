@@ -41,6 +41,7 @@ FORMATS: tuple[dict[str, Any], ...] = (
     {"file_format": "jsonl"},
     {"file_format": "csv", "compression": "gzip"},
     {"file_format": "parquet"},
+    {"file_format": "jsonl", "compression": "gzip", "files": "workspace", "max_rows_per_file": None},
 )
 #: Moments at which a mistake would cost most, in turn; all others are random. Each with what is there before it: an
 #: earlier run's files, or nothing.
@@ -231,7 +232,8 @@ def test_a_window(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         count, undisturbed = Count(), 0
         with BankSyncSandbox(portals=4, page_size=10, time_scale=0, now=NOW) as sandbox:
             # An earlier run, which has written more files.
-            earlier = Task(folder / "earlier", "earlier", arguments={**arguments, "max_rows_per_file": 5})
+            before = {**arguments, "max_rows_per_file": arguments["max_rows_per_file"] and 5}
+            earlier = Task(folder / "earlier", "earlier", arguments=before)
             run(earlier, sandbox.connection_uri)
 
             def task(kind: str, name: str) -> Task:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import zlib
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from airflow_provider_banksync.export.formats.base import DrainFile
 
@@ -79,3 +80,14 @@ class _Zstd:
     def flush(self) -> bytes:
         self._stream.close()
         return self._file.drain()
+
+
+def open_decompressor(stream: IO[bytes], compression: str | None) -> IO[bytes]:
+    """Return a file that reads the decompressed bytes of a stream."""
+    if compression is None:
+        return stream
+    if compression == "gzip":
+        return gzip.GzipFile(fileobj=stream, mode="rb")  # type: ignore[return-value]
+    import pyarrow as pa
+
+    return pa.CompressedInputStream(pa.PythonFile(stream, mode="r"), "zstd")  # type: ignore[no-any-return]

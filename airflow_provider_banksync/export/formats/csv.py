@@ -13,7 +13,7 @@ from airflow_provider_banksync.export.formats.schema import SCHEMAS, ColumnType
 from airflow_provider_banksync.export.formats.values import MAX_NUMBER_LENGTH, DoesNotFit, ExtraFields
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from airflow_provider_banksync.export.formats.base import ByteSink
     from airflow_provider_banksync.export.formats.values import Converter
@@ -50,6 +50,7 @@ class CsvWriter:
         constants: Mapping[str, str | None] | None = None,
         *,
         escape_formulas: bool,
+        has_header: bool = True,
     ) -> None:
         self._sink = sink
         self._pending: list[RowBatch] = []
@@ -61,8 +62,7 @@ class CsvWriter:
             self._cells[ColumnType.TEXT] = _format_cell(values.fit_text, quote)
         format_text = self._cells[ColumnType.TEXT]
         self._constants = ["" if text is None else format_text(text) for text in (constants or {}).values()]
-        names = values.column_names(self._columns, constants or {})
-        self._header: bytes | None = f"{','.join(names)}\r\n".encode()
+        self._header: bytes | None = header(resource, constants or {}) if has_header else None
 
     def add(self, batch: RowBatch) -> bool:
         """Add rows. Return True: `flush` turns them into text, which takes longer than writing the text."""
@@ -97,6 +97,14 @@ class CsvWriter:
         if self._header is not None:
             self._sink.write(self._header)
             self._header = None
+
+
+def header(resource: str, constants: Iterable[str] = ()) -> bytes:
+    """Return the first line of all files of a resource.
+
+    :param constants: names of text columns before the last one.
+    """
+    return f"{','.join(values.column_names(SCHEMAS[resource], constants))}\r\n".encode()
 
 
 def quote(text: str) -> str:

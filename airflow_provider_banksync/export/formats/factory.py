@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ from airflow_provider_banksync.exceptions import BankSyncConfigError
 from airflow_provider_banksync.export.formats import validate_format
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from airflow_provider_banksync.export.formats.base import ByteStream, RowWriter
 
@@ -47,12 +47,14 @@ class OutputFormat:
 
     :param resource: decides the columns of CSV and Parquet.
     :param escape_formulas: CSV: keep spreadsheets from taking a text for a formula.
+    :param has_header: CSV: begin with the names of the columns.
     """
 
     file_format: str
     compression: str | None
     resource: str
     escape_formulas: bool = True
+    has_header: bool = True
 
     @property
     def extension(self) -> str:
@@ -75,8 +77,31 @@ class OutputFormat:
 
         sink = open_compressor(stream, self.compression)
         if self.file_format == "csv":
-            return CsvWriter(sink, self.resource, constants, escape_formulas=self.escape_formulas)
+            return CsvWriter(
+                sink,
+                self.resource,
+                constants,
+                escape_formulas=self.escape_formulas,
+                has_header=self.has_header,
+            )
         return JsonlWriter(sink)
+
+    def without_frame(self) -> OutputFormat:
+        """Return the format of rows that become a part of another file: texts without header and compression."""
+        if self.file_format == "parquet":
+            return self
+        return replace(self, compression=None, has_header=False)
+
+    def header(self, constants: Iterable[str] = ()) -> bytes:
+        """Return what comes before the first row, uncompressed.
+
+        :param constants: the names of the columns that `writer` adds.
+        """
+        if self.file_format != "csv":
+            return b""
+        from airflow_provider_banksync.export.formats.csv import header
+
+        return header(self.resource, constants)
 
 
 def open_format(

@@ -10,7 +10,7 @@ import os
 import uuid
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from airflow_provider_banksync.exceptions import BankSyncError
 
@@ -140,6 +140,14 @@ class Folder:
         except FileNotFoundError:
             return None
         return digest.hexdigest()
+
+    def open_to_read(self, path: str) -> IO[bytes]:
+        """Return a file to read, of any size.
+
+        :raises FileNotFoundError: if there is no such file.
+        """
+        file: IO[bytes] = self._fs.open(self.full_path(path), "rb")
+        return file
 
     def read_json(self, path: str) -> dict[str, Any] | None:
         """Return the JSON object in a file, or None if there is no such file or no object in it."""

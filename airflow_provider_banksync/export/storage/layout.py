@@ -34,6 +34,10 @@ _WINDOW = re.compile(r"window=\d{4}-\d{2}-\d{2}_\d{4}-\d{2}-\d{2}", re.ASCII)
 _TOKEN = re.compile(r"[0-9a-f]{12}")
 _PART_OF_TRY = re.compile(rf"(?:_tmp-)?part-.*-?\d{{5,}}-({_TOKEN.pattern})\.[\w.]+", re.ASCII)
 _PART = re.compile(r"(workspace_id=[\w.-]+/)?((window|batch)=[\w.-]+/)?part-[\w.-]+", re.ASCII)
+#: The rows of an account, until they become a part of the file of their workspace.
+_ACCOUNT_ROWS = re.compile(
+    rf"({MANIFESTS}/(window|batch)=[\w.-]+/)?{PROGRESS}/{_TOKEN.pattern}/[0-9a-f]{{32}}\.[a-z]+", re.ASCII
+)
 
 
 def window_label(first_day: str, last_day: str) -> str:
@@ -154,3 +158,8 @@ def token_of(name: str) -> str | None:
 def is_part_path(path: str) -> bool:
     """Return whether a path, relative to the folder of the export, can be one of its parts."""
     return _PART.fullmatch(path) is not None and ".." not in path
+
+
+def is_account_rows(path: str) -> bool:
+    """Return whether a path, relative to the folder of the export, can be of rows that become a part of a file."""
+    return _ACCOUNT_ROWS.fullmatch(path) is not None
