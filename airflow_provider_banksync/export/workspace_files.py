@@ -71,8 +71,8 @@ class WorkspaceFiles:
         :raises ExportError: if rows must be copied from a file that is not as its manifest says.
         """
         listed = {each.partition.key: each for each in checkpoints}
-        known, kept = _starts(before), _starts(listed.values())
-        changed = {path for path, starts in kept.items() if len(starts) < len(known[path])}
+        known, listed_now = _starts(before), _starts(listed.values())
+        changed = {path for path, starts in listed_now.items() if len(starts) < len(known[path])}
         sources: dict[str, dict[str, list[_Rows]]] = {}
         for each in sorted(listed.values(), key=lambda checkpoint: checkpoint.partition.key):
             for file in each.files:
@@ -85,7 +85,7 @@ class WorkspaceFiles:
             moved = []
             for number, (source, rows) in enumerate(sorted(by_source.items())):
                 if source:
-                    moved += self._copy_kept(number, source, rows, header_bytes=min(known[source]))
+                    moved += self._copy_remaining(number, source, rows, header_bytes=min(known[source]))
                 else:
                     moved += self._combine_new(number, rows)
             return moved
@@ -107,7 +107,7 @@ class WorkspaceFiles:
         ]
         return self._write(number, self._format.extension, rows, ranges, self._header)
 
-    def _copy_kept(
+    def _copy_remaining(
         self, number: int, source: str, rows: list[_Rows], header_bytes: int
     ) -> list[tuple[_Rows, DataFile]]:
         if self._base.digest(source) != rows[0].file.sha256:

@@ -119,7 +119,9 @@ def test_a_run_that_does_not_read_the_account_refuses_it(
     body = change_a_byte(on_s3, key)
     before = on_s3.objects()
     task.run_id = "another"
-    with pytest.raises(AirflowFailException, match=r"cannot be kept, because a file is missing or is not as the manifest"):
+    with pytest.raises(
+        AirflowFailException, match=r"cannot be kept, because a file is missing or is not as the manifest"
+    ):
         task.run(account_ids=[other["id"]], **MONTH)
     assert on_s3.objects() == before
     upload_in_parts(s3, bucket, key, body)
