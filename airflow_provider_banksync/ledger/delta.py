@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import time
+from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,16 +32,17 @@ from pyarrow.fs import FileSelector, PyFileSystem
 from airflow_provider_banksync.ledger.changes import concat
 from airflow_provider_banksync.ledger.columns import ACCOUNT_ID, WORKSPACE_ID
 from airflow_provider_banksync.ledger.delta_state import DeltaState, delta_errors
-from airflow_provider_banksync.ledger.table import Applied, Computed, LedgerError, compute_parts
+from airflow_provider_banksync.ledger.table import Applied, Computed, LedgerError, Part, compute_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from pyarrow.dataset import Dataset
 
+    from airflow_provider_banksync.extract.partition import Partition
     from airflow_provider_banksync.ledger.changes import Changes, Truth
     from airflow_provider_banksync.ledger.columns import Columns
-    from airflow_provider_banksync.ledger.table import Part, PartState, Rules
+    from airflow_provider_banksync.ledger.table import PartState, Rules
 
 #: A merge holds the target rows of its workspaces in memory, so each merge is about this many of them.
 MERGE_ROWS = 250_000
@@ -159,6 +161,15 @@ class DeltaLedger:
             table = self._load()
             return None if table is None else table.version()
 
+    def rows_of(self, partition: Partition) -> pa.Table:
+        """Return all rows of an account."""
+        with delta_errors(self.name):
+            table = self._load()
+            if table is None:
+                return self.columns.schema.empty_table()
+            part = Part(partition, self.columns.schema.empty_table(), None, datetime.now(timezone.utc))
+            return self._select(table.to_pyarrow_dataset(), [part], _ANY_DAY)
+
     # --- apply ---
 
     def apply(self, parts: Sequence[Part], rules: Rules) -> Applied:
@@ -206,29 +217,59 @@ class DeltaLedger:
 
     def _read(self, dataset: Dataset, parts: Sequence[Part]) -> pa.Table:
         """Return the rows of some parts with the same truth: those of its days, and those whose key a part has."""
-        truth = parts[0].truth if parts else None
-        rows = self._select(dataset, parts, _days_filter(truth, self.columns))
-        if not parts or not self.columns.is_windowed or (truth is not None and truth.is_everything):
+        if not parts:
+            return self.columns.schema.empty_table()
+        truth = parts[0].truth
+        days = _days_filter(truth, self.columns)
+        rows = self._select(dataset, parts, days)
+        if not self.columns.is_windowed or (truth is not None and truth.is_everything):
             return rows
         key = self.columns.key
         keys = concat(
             [part.rows.select([key]) for part in parts], pa.schema([self.columns.schema.field(key)])
         )
-        missing = keys[key].filter(pc.invert(pc.is_in(keys[key], value_set=rows[key])))
-        if not len(missing):
+        missing = keys[key].filter(pc.invert(pc.is_in(keys[key], value_set=rows[key]))).combine_chunks()
+        # A row whose day has changed is in the table under its old day. Most keys are new, so a look at the keys is
+        # enough.
+        names = [*self.columns.owner, key]
+        if not len(missing) or not self._select(dataset, parts, _ANY_DAY, missing, names).num_rows:
             return rows
-        # Rows whose day has changed. An id of one account may be that of a row of another: such rows are here already.
-        others = self._select(dataset, parts, pc.field(key).isin(missing.combine_chunks()))
+        others = self._select(dataset, parts, _ANY_DAY, missing)
         return concat([rows, others], self.columns.schema)
 
-    def _select(self, dataset: Dataset, parts: Sequence[Part], condition: pc.Expression | None) -> pa.Table:
-        """Return the rows of the accounts or workspaces of the parts that fulfil a condition. None: no row."""
-        if condition is None:
-            return self.columns.schema.empty_table()
-        rows = dataset.to_table(
-            columns=self.columns.schema.names, filter=_owner_filter(parts, self.columns) & condition
-        )
-        return rows.cast(self.columns.schema).combine_chunks()
+    def _select(
+        self,
+        dataset: Dataset,
+        parts: Sequence[Part],
+        days: pc.Expression | None,
+        keys: pa.Array | None = None,
+        names: Sequence[str] | None = None,
+    ) -> pa.Table:
+        """Return the rows of the accounts or workspaces of the parts.
+
+        :param days: the condition of the rows' days. None: no row.
+        :param keys: return only rows with these keys.
+        :param names: the columns to read; None: all.
+        """
+        names = names or self.columns.schema.names
+        schema = pa.schema([self.columns.schema.field(name) for name in names])
+        if days is None:
+            return schema.empty_table()
+        wanted = {self.columns.key: keys} if keys is not None else {}
+        if self.columns.is_account_data:
+            accounts = sorted({str(part.partition.account_id) for part in parts})
+            wanted[ACCOUNT_ID] = pa.array(accounts, pa.string())
+        workspaces = pa.array(sorted({part.partition.workspace_id for part in parts}), pa.string())
+        condition = pc.field(WORKSPACE_ID).isin(workspaces) & days
+        # pyarrow cannot compare texts with the statistics that deltalake gives it, except those of a partition. So
+        # other columns of text are compared here.
+        found = []
+        for batch in dataset.to_batches(columns=list(names), filter=condition):
+            rows = pa.Table.from_batches([batch]).cast(schema)
+            for name, values in wanted.items():
+                rows = rows.filter(pc.is_in(rows[name], value_set=values))
+            found.append(rows)
+        return concat(found, schema)
 
     def _chunks(self, table: DeltaTable, changes: Changes) -> Iterator[Changes]:
         """Split the changes by workspaces, so that each part has about `MERGE_ROWS` rows in the table."""
@@ -299,25 +340,19 @@ class DeltaLedger:
         return f"t.{WORKSPACE_ID} IN ({literals}) AND {keys}"
 
 
+_ANY_DAY = pc.scalar(True)
+
+
 def _days_filter(truth: Truth | None, columns: Columns) -> pc.Expression | None:
     """Return the condition of the rows of some days; None for no day."""
     if truth is None:
         return None
-    condition = pc.scalar(True)
+    condition = _ANY_DAY
     if columns.day is not None:
         if truth.first is not None:
             condition &= pc.field(columns.day) >= pa.scalar(truth.first, pa.date32())
         if truth.last is not None:
             condition &= pc.field(columns.day) <= pa.scalar(truth.last, pa.date32())
-    return condition
-
-
-def _owner_filter(parts: Sequence[Part], columns: Columns) -> pc.Expression:
-    workspaces = pa.array(sorted({part.partition.workspace_id for part in parts}), pa.string())
-    condition = pc.field(WORKSPACE_ID).isin(workspaces)
-    if columns.is_account_data:
-        accounts = pa.array(sorted({str(part.partition.account_id) for part in parts}), pa.string())
-        condition &= pc.field(ACCOUNT_ID).isin(accounts)
     return condition
 
 

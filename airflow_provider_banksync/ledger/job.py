@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pyarrow.compute as pc
 
 from airflow_provider_banksync.ledger.changes import Truth, concat
+from airflow_provider_banksync.ledger.linked_again import find_linked_again, move_rows
 from airflow_provider_banksync.ledger.sinks import Collected, RowCollector
 from airflow_provider_banksync.ledger.table import Counts, LedgerError, Part
 
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 BATCH_ROWS = 100_000
 #: The first read of a large account is written in pieces of this many rows.
 PIECE_ROWS = 50_000
-#: The reason of an account that is like a known one whose id is gone.
-LINKED_AGAIN = "linked_again"
 
 
 @dataclass(frozen=True)
@@ -74,6 +73,8 @@ class LedgerJob:
         self._states: dict[PartitionKey, PartState] = {}
         self._partitions: dict[PartitionKey, Partition] = {}
         self._first: set[PartitionKey] = set()
+        #: The known account that a new one replaces, by the id of the new one.
+        self._replaced: dict[str, Partition] = {}
         self._in_pieces: set[PartitionKey] = set()
         self._late: dict[PartitionKey, Collected] = {}
         self._waiting: dict[str, set[PartitionKey]] = defaultdict(set)
@@ -81,12 +82,13 @@ class LedgerJob:
         # Sinks finish in several threads. The table is changed by one of them at a time.
         self._lock = threading.Lock()
 
-    def begin(self) -> None:
-        """Read what the table knows.
+    def begin(self, states: Iterable[PartState]) -> None:
+        """Take over what the table knows.
 
-        :raises LedgerError: if it is not such a table, or has the rows of another family.
+        :param states: what `LedgerTable.open` has returned.
+        :raises LedgerError: if the table has another resource, or the rows of another family.
         """
-        for state in self.table.open():
+        for state in states:
             if state.resource != self.rules.resource:
                 raise LedgerError(
                     f"{self.table.name} is a table of {state.resource}, not of {self.rules.resource}. Use another one.",
@@ -103,9 +105,18 @@ class LedgerJob:
     # --- plan ---
 
     def plan(self, partitions: Iterable[Partition], rekey: Mapping[str, str]) -> None:
-        """Set the accounts to read."""
-        for each in partitions:
-            self._partitions[each.key] = each
+        """Set the accounts to read.
+
+        :param rekey: ids of known accounts, each with the id of the account that replaces it.
+        """
+        accounts = {each.key: each for each in partitions}
+        if self.table.columns.is_account_data:
+            found, self._replaced = find_linked_again(accounts.values(), self._states.values(), rekey)
+            self.result.unavailable += found
+            for waiting in found:
+                del accounts[waiting.partition.key]
+        self._partitions = accounts
+        for each in accounts.values():
             self._waiting[each.workspace_id].add(each.key)
         for key in self._partitions:
             if self._is_first(key):
@@ -160,7 +171,8 @@ class LedgerJob:
 
     def open(self, partition: Partition) -> RowCollector:
         """Return a sink for the rows of an account, or of a workspace of a listing."""
-        if partition.key not in self._first or self.settings.full_refresh:
+        is_replacing = str(partition.account_id) in self._replaced
+        if partition.key not in self._first or self.settings.full_refresh or is_replacing:
             return self._collector(partition, self._collect)
         return self._collector(partition, self._collect, flush_rows=PIECE_ROWS, take=self._write_piece)
 
@@ -188,11 +200,12 @@ class LedgerJob:
 
     def _collect(self, collected: Collected) -> None:
         """Keep what was read, and write the workspaces that are complete if they have many rows."""
-        part = self._part(collected)
         with self._lock:
             self._count(collected)
+            parts = self._replace(self._part(collected))
+            part = parts[-1]
             workspace_id = part.partition.workspace_id
-            self._parts[workspace_id].append(part)
+            self._parts[workspace_id] += parts
             self._waiting[workspace_id].discard(part.key)
             ready = [each for each in self._parts if not self._waiting[each]]
             if sum(each.rows.num_rows for one in ready for each in self._parts[one]) >= BATCH_ROWS:
@@ -226,6 +239,15 @@ class LedgerJob:
         is_late = pc.and_(is_late, pc.invert(pc.is_in(late.rows["id"], value_set=part.rows["id"])))
         rows = concat([part.rows, late.rows.filter(is_late)], part.rows.schema)
         return replace(part, rows=rows, cursor=late.cursor)
+
+    def _replace(self, part: Part) -> list[Part]:
+        """Return the parts that make an account take the place of the known one that it replaces, if it does."""
+        old = self._replaced.get(str(part.partition.account_id))
+        if old is None:
+            return [part]
+        rows = self.table.rows_of(old)
+        moved = replace(part, rows=move_rows(rows, part.rows, part.partition))
+        return [Part(old, rows.slice(0, 0), Truth(), part.read_at, is_piece=True, may_shrink=True), moved]
 
     def _truth_of(self, key: PartitionKey) -> Truth | None:
         columns, settings = self.table.columns, self.settings

@@ -53,6 +53,7 @@ class Part:
     :param cursor: where the next read of late rows continues.
     :param from_date: the first day of the account's first read; None: where the API begins.
     :param is_piece: more rows of the same read follow, so the state of the account is not written yet.
+    :param may_shrink: `rows` may be much fewer than the table has.
     """
 
     partition: Partition
@@ -62,6 +63,7 @@ class Part:
     cursor: str | None = None
     from_date: date | None = None
     is_piece: bool = False
+    may_shrink: bool = False
 
     @property
     def key(self) -> PartitionKey:
@@ -135,6 +137,9 @@ class LedgerTable(Protocol):
 
         Either all changes of a workspace are visible, or none.
         """
+
+    def rows_of(self, partition: Partition) -> pa.Table:
+        """Return all rows of an account."""
 
     def version(self) -> int | None:
         """Return the version of the table; None if it has none."""
@@ -223,7 +228,7 @@ def _find_shrunken(
     for part in parts:
         owner = part.owner(columns)
         before = had.get(owner, 0)
-        if before > _MAX_LOST:
+        if before > _MAX_LOST and not part.may_shrink:
             has = count_posted(part.rows, truth, columns.day, columns.owner).get(owner, 0)
             if before - has > _MAX_LOST and (before - has) * 10 > before:
                 shrunken.append(_shrunken(part, before, has))

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from airflow_provider_banksync.extract.partition import Partition, Unavailable
     from airflow_provider_banksync.extract.selection import AccountSelection
     from airflow_provider_banksync.hooks.banksync import BankSyncHook
-    from airflow_provider_banksync.ledger.table import LedgerTable
+    from airflow_provider_banksync.ledger.table import LedgerTable, PartState
     from airflow_provider_banksync.tasks.ledger_request import LedgerRequest
 
 #: Before any transaction. Without a first day, the API chooses one, such as 90 days ago for trades.
@@ -79,9 +79,10 @@ class LedgerTask:
         :raises AirflowFailException: if accounts are unavailable.
         :raises AirflowException: if accounts could not be read, but a retry may succeed; or if `stop` was called.
         """
+        states = self._table.open()
         config = self._hook.get_config()
         try:
-            job = self._thread.run(lambda: self._fill(config))
+            job = self._thread.run(lambda: self._fill(config, states))
         except CancelledError:
             raise AirflowException(
                 "The task was killed. The clients that it has written are complete. The next try reads all again."
@@ -92,7 +93,7 @@ class LedgerTask:
         """Cancel the run, from any thread or a signal handler. `run` then raises `AirflowException`."""
         self._thread.cancel()
 
-    async def _fill(self, config: ClientConfig) -> LedgerJob:
+    async def _fill(self, config: ClientConfig, states: Sequence[PartState]) -> LedgerJob:
         async with AsyncClient(config) as client:
             workspace_id = config.workspace_id
             if workspace_id is None:
@@ -109,7 +110,7 @@ class LedgerTask:
                 self._request.allows_shrink,
             )
             job = LedgerJob(self._table, self._settings, rules)
-            await asyncio.to_thread(job.begin)
+            job.begin(states)
             fill = self._fill_accounts if self._request.is_account_data else self._fill_listing
             await fill(client, job, selection)
             await asyncio.to_thread(job.finish)
