@@ -99,7 +99,7 @@ def get_provider_info() -> dict[str, Any]:
                 "target-integration-name": _NAME,
                 "python-module": f"{_PACKAGE}.transfers.{name}",
             }
-            for name in ("delta_lake", "object_storage")
+            for name in ("delta_lake", "object_storage", "sql")
         ],
         "connection-types": [
             {

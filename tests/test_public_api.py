@@ -41,6 +41,7 @@ PUBLIC = {
     "operators.listing": ("BankSyncListOperator",),
     "transfers.delta_lake": ("BankSyncToDeltaLakeOperator",),
     "transfers.object_storage": ("BankSyncToObjectStorageOperator",),
+    "transfers.sql": ("BankSyncToSqlOperator",),
     "sensors.base": ("BankSyncSensor",),
     "sensors.job": ("BankSyncJobSensor",),
     "sensors.feed": ("BankSyncFeedSyncedSensor",),

@@ -1,0 +1,304 @@
+"""A ledger in a table of a SQL database.
+
+Each client is one transaction: its rows, and what the table ``<table>_state`` knows of its accounts. So a run that is
+killed leaves whole clients, and the next run continues. A lock for each client makes two runs at once wait for each
+other. The later read wins.
+"""
+
+from __future__ import annotations
+
+from contextlib import closing, contextmanager, suppress
+from dataclasses import replace
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from airflow_provider_banksync.api.redaction import redact
+from airflow_provider_banksync.ledger.changes import concat
+from airflow_provider_banksync.ledger.columns import ACCOUNT_ID, TIMESTAMP, WORKSPACE_ID
+from airflow_provider_banksync.ledger.sql_dialect import Found, SqlTable, quote
+from airflow_provider_banksync.ledger.state import STATE_SCHEMA, state_rows, states_of
+from airflow_provider_banksync.ledger.table import Applied, LedgerError, compute_parts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from datetime import datetime
+
+    from airflow_provider_banksync.extract.partition import Unavailable
+    from airflow_provider_banksync.ledger.changes import Changes
+    from airflow_provider_banksync.ledger.columns import Columns
+    from airflow_provider_banksync.ledger.sql_dialect import SqlDialect
+    from airflow_provider_banksync.ledger.table import Part, PartitionKey, PartState, Rules
+
+STATE_SUFFIX = "_state"
+#: When the read began of which the account has rows. It is later than ``read_at`` while a first read is written in
+#: pieces. Until the last piece, an account that is new has no ``read_at``.
+_ROWS_READ_AT = "rows_read_at"
+_STATE_COLUMNS = pa.schema([*STATE_SCHEMA, pa.field(_ROWS_READ_AT, TIMESTAMP)])
+_STATE_KEY = ("workspace_id", "bank_id", "account_id")
+
+
+class SqlLedger:
+    """A `LedgerTable` in a SQL database.
+
+    :param connect: opens a connection of a DB-API driver.
+    :param schema: of the database; None: the default one.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Any],
+        dialect: SqlDialect,
+        columns: Columns,
+        table: str,
+        schema: str | None = None,
+    ) -> None:
+        self.name = table if schema is None else f"{schema}.{table}"
+        self.columns = columns
+        self._connect = connect
+        self._dialect = dialect
+        day = columns.day if columns.is_windowed else None  # of a daily table, the key has it
+        index = () if day is None else (*columns.owner, day)
+        self._table = SqlTable(schema, table, columns.schema, columns.primary_key, index)
+        self._state = SqlTable(schema, f"{table}{STATE_SUFFIX}", _STATE_COLUMNS, _STATE_KEY)
+        self._is_ready = False
+
+    # --- open ---
+
+    def open(self) -> list[PartState]:
+        """Check the table, if it exists, and return the state of each account."""
+        with self._connection() as connection, self._transaction(connection, write=False) as cursor:
+            for table in (self._table, self._state):
+                if len(table.name.encode()) > self._dialect.max_name:
+                    raise self._refused(
+                        f"the name {table.name!r} is too long: {self._dialect.max_name} bytes at most"
+                    )
+                problem = self._dialect.problem_of(cursor, table)
+                if problem is not None:
+                    raise self._refused(problem)
+            if not self._check(cursor):
+                return []
+            cursor.execute(
+                f"SELECT {', '.join(map(quote, STATE_SCHEMA.names))} FROM {self._state.quoted}"
+                f" WHERE {quote('read_at')} IS NOT NULL"
+            )
+            return states_of(self._dialect.to_arrow(cursor.fetchall(), STATE_SCHEMA))
+
+    def _check(self, cursor: Any) -> bool:
+        """Return whether the table exists.
+
+        :raises LedgerError: if it, or the table of its state, is not one of this operator.
+        """
+        found, state = (self._dialect.describe(cursor, table) for table in (self._table, self._state))
+        if state is not None:
+            self._check_columns(self._state, state)
+        if found is None:
+            return False
+        self._check_columns(self._table, found)
+        if state is None:
+            raise self._refused(
+                f"it exists, but the table {self._state.name!r} with its state does not, so this operator has not "
+                "created it. Use another table"
+            )
+        return True
+
+    def _check_columns(self, table: SqlTable, found: Found) -> None:
+        if found.kind != "table":
+            raise self._refused(f"{table.name!r} is a {found.kind}, not a table. Use another table")
+        wanted = {field.name: self._dialect.type_of(field.type) for field in table.columns}
+        for names, problem in (
+            (set(table.key) - found.types.keys(), "lacks the columns"),
+            (found.types.keys() - wanted.keys(), "has columns that this version does not know:"),
+            (
+                {name for name in found.types.keys() & wanted.keys() if found.types[name] != wanted[name]},
+                "has another type in the columns",
+            ),
+        ):
+            if names:
+                raise self._not_ours(table, f"{problem} {', '.join(sorted(names))}")
+        if found.key != table.key:
+            raise self._not_ours(table, f"has not the primary key ({', '.join(table.key)})")
+
+    def _not_ours(self, table: SqlTable, problem: str) -> LedgerError:
+        return self._refused(
+            f"{table.name!r} {problem}. So it is not a table of {self.columns.resource} of this operator, or its "
+            "columns were changed. Use another table"
+        )
+
+    def _refused(self, problem: str) -> LedgerError:
+        return LedgerError(f"cannot use the table {self.name}: {problem}.", permanent=True)
+
+    def version(self) -> int | None:
+        """Return None: a database has no versions of a table."""
+        return None
+
+    # --- create ---
+
+    def _make_ready(self, connection: Any) -> None:
+        """Create the tables if they do not exist, and add the columns that a later version of this package has."""
+        if self._is_ready:
+            return
+        with self._transaction(connection) as cursor:
+            self._dialect.lock(cursor, self.name)
+            exists = self._check(cursor)
+            if not exists and self._dialect.describe(cursor, self._state) is not None:
+                # Somebody dropped the table to begin anew.
+                cursor.execute(f"DROP TABLE {self._state.quoted}")
+            for table in (self._table, self._state):
+                if exists:
+                    self._add_columns(cursor, table)
+                else:
+                    self._create(cursor, table)
+        self._is_ready = True
+
+    def _create(self, cursor: Any, table: SqlTable) -> None:
+        lines = [
+            f"{self._definition(field)}{' NOT NULL' if field.name in table.key else ''}"
+            for field in table.columns
+        ]
+        keys = ", ".join(map(quote, table.key))
+        cursor.execute(f"CREATE TABLE {table.quoted} ({', '.join(lines)}, PRIMARY KEY ({keys}))")
+        if table.index:
+            columns = ", ".join(map(quote, table.index))
+            index = quote(f"{table.name}_index")
+            cursor.execute(f"CREATE INDEX {index} ON {table.quoted} ({columns})")
+
+    def _add_columns(self, cursor: Any, table: SqlTable) -> None:
+        found = self._dialect.describe(cursor, table)
+        for field in table.columns:
+            if found is not None and field.name not in found.types:
+                cursor.execute(f"ALTER TABLE {table.quoted} ADD COLUMN {self._definition(field)}")
+
+    def _definition(self, field: pa.Field) -> str:
+        return f"{quote(field.name)} {self._dialect.type_of(field.type)}"
+
+    # --- apply ---
+
+    def apply(self, parts: Sequence[Part], rules: Rules) -> Applied:
+        """Change the table so that it equals the parts, in one transaction for each workspace."""
+        applied = Applied()
+        with self._connection() as connection:
+            self._make_ready(connection)
+            ordered = sorted(parts, key=_workspace_of)
+            for workspace_id, group in groupby(ordered, key=_workspace_of):
+                with self._transaction(connection) as cursor:
+                    self._dialect.lock(cursor, f"{self.name}/{workspace_id}")
+                    done, unavailable = self._apply(cursor, workspace_id, list(group), rules)
+                applied.unavailable += unavailable
+                for part, changes in done:
+                    applied.counts.add(part, changes)
+        return applied
+
+    def _apply(
+        self, cursor: Any, workspace_id: str, parts: Sequence[Part], rules: Rules
+    ) -> tuple[list[tuple[Part, Changes]], list[Unavailable]]:
+        """Write the parts of one workspace."""
+        latest = self._latest_reads(cursor, workspace_id)
+        fresh = [
+            replace(part, rows=self._dialect.clean(part.rows))
+            for part in parts
+            if part.key not in latest or latest[part.key] <= part.read_at
+        ]
+        existing = {part.key: self._read(cursor, part) for part in fresh}
+        computed, unavailable = compute_parts(fresh, existing, self.columns, rules)
+        self._write(cursor, [changes for _, changes in computed])
+        self._save_state(cursor, [part for part, _ in computed], rules)
+        return computed, unavailable
+
+    def _latest_reads(self, cursor: Any, workspace_id: str) -> dict[PartitionKey, datetime]:
+        """Return when the read began of which each account has rows. Another run may have overtaken this one."""
+        columns = pa.schema([_STATE_COLUMNS.field(name) for name in (*_STATE_KEY, _ROWS_READ_AT)])
+        cursor.execute(
+            f"SELECT {', '.join(map(quote, columns.names))} FROM {self._state.quoted}"
+            f" WHERE {quote(WORKSPACE_ID)} = {self._dialect.placeholder}",
+            (workspace_id,),
+        )
+        found = self._dialect.to_arrow(cursor.fetchall(), columns)
+        return {(row[0], row[1], row[2]): row[3] for row in zip(*found.to_pydict().values(), strict=True)}
+
+    def _read(self, cursor: Any, part: Part) -> pa.Table:
+        """Return the rows of a part in the table: those of its days, and those whose key it has."""
+        either, values = self._condition(part)
+        mark = self._dialect.placeholder
+        owner: dict[str, str | None] = {WORKSPACE_ID: part.partition.workspace_id}
+        if self.columns.is_account_data:
+            owner[ACCOUNT_ID] = part.partition.account_id
+        conditions = [f"{quote(name)} = {mark}" for name in owner]
+        if either:
+            conditions.append(f"({' OR '.join(either)})")
+        cursor.execute(
+            f"SELECT {self._table.quoted_columns} FROM {self._table.quoted} WHERE {' AND '.join(conditions)}",
+            (*owner.values(), *values),
+        )
+        return self._dialect.to_arrow(cursor.fetchall(), self.columns.schema)
+
+    def _condition(self, part: Part) -> tuple[list[str], list[Any]]:
+        """Return the conditions of which a row of the owner fulfils at least one, and their values. None: all rows."""
+        truth, day, mark = part.truth, self.columns.day, self._dialect.placeholder
+        if truth is not None and truth.first is not None and day is not None:
+            first = self._dialect.to_values(pa.table({day: pa.array([truth.first], pa.date32())}))[0][0]
+            if self.columns.is_daily:
+                return [f"{quote(day)} = {mark}"], [first]
+            dated, values = [f"{quote(day)} >= {mark}"], [first]
+        elif truth is None:
+            dated, values = [], []
+        else:
+            return [], []
+        keys = self._dialect.list_value(part.rows[self.columns.key].to_pylist())
+        return [*dated, self._dialect.is_any(self.columns.key)], [*values, keys]
+
+    def _write(self, cursor: Any, changes: Sequence[Changes]) -> None:
+        schema = self.columns.schema
+        inserts = concat([each.upserts.slice(0, each.inserted) for each in changes], schema)
+        updates = concat([each.upserts.slice(each.inserted) for each in changes], schema)
+        deletes = concat([each.deletes for each in changes], schema)
+        if updates.num_rows or deletes.num_rows:
+            self._dialect.change(cursor, self._table, updates, deletes)
+        if inserts.num_rows:
+            self._dialect.insert(cursor, self._table, inserts)
+
+    def _save_state(self, cursor: Any, parts: Sequence[Part], rules: Rules) -> None:
+        """Record what was read. The last piece of a read completes it."""
+        marks = ", ".join([self._dialect.placeholder] * len(_STATE_COLUMNS))
+        insert = f"INSERT INTO {self._state.quoted} ({self._state.quoted_columns}) VALUES ({marks})"
+        key, name = ", ".join(map(quote, _STATE_KEY)), quote(_ROWS_READ_AT)
+        for part in parts:
+            rows = state_rows([part], rules)
+            rows = self._dialect.clean(rows.append_column(_ROWS_READ_AT, rows["read_at"]))
+            end = self._state.upsert
+            if part.is_piece:
+                place = rows.schema.get_field_index("read_at")
+                rows = rows.set_column(place, rows.schema.field(place), pa.nulls(1, TIMESTAMP))
+                end = f"ON CONFLICT ({key}) DO UPDATE SET {name} = excluded.{name}"
+            cursor.execute(f"{insert} {end}", self._dialect.to_values(rows)[0])
+
+    # --- transactions ---
+
+    @contextmanager
+    def _connection(self) -> Iterator[Any]:
+        """Open a connection, and turn the errors of its driver into `LedgerError`."""
+        with closing(self._connect()) as connection:
+            try:
+                self._dialect.prepare(connection)
+                yield connection
+            except connection.Error as error:
+                message = redact(self._dialect.message_of(error))
+                raise LedgerError(f"the table {self.name} could not be read or written: {message}") from error
+
+    @contextmanager
+    def _transaction(self, connection: Any, *, write: bool = True) -> Iterator[Any]:
+        """Commit what happens inside, or nothing of it."""
+        with closing(connection.cursor()) as cursor:
+            try:
+                self._dialect.begin(cursor, write=write)
+                yield cursor
+                connection.commit()
+            except BaseException:
+                with suppress(connection.Error):
+                    connection.rollback()
+                raise
+
+
+def _workspace_of(part: Part) -> str:
+    return part.partition.workspace_id
