@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
@@ -25,11 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
-    from airflow_provider_banksync.extract.partition import Unavailable
-    from airflow_provider_banksync.ledger.changes import Changes
     from airflow_provider_banksync.ledger.columns import Columns
     from airflow_provider_banksync.ledger.sql_dialect import SqlDialect
-    from airflow_provider_banksync.ledger.table import Part, PartitionKey, PartState, Rules
+    from airflow_provider_banksync.ledger.table import Computed, Part, PartitionKey, PartState, Rules
 
 STATE_SUFFIX = "_state"
 #: When the read began of which the account has rows. It is later than ``read_at`` while a first read is written in
@@ -184,15 +183,12 @@ class SqlLedger:
             for workspace_id, group in groupby(ordered, key=_workspace_of):
                 with self._transaction(connection) as cursor:
                     self._dialect.lock(cursor, f"{self.name}/{workspace_id}")
-                    done, unavailable = self._apply(cursor, workspace_id, list(group), rules)
-                applied.unavailable += unavailable
-                for part, changes in done:
-                    applied.counts.add(part, changes)
+                    computed = self._apply(cursor, workspace_id, list(group), rules)
+                applied.unavailable += computed.unavailable
+                applied.counts.add(computed.changes)
         return applied
 
-    def _apply(
-        self, cursor: Any, workspace_id: str, parts: Sequence[Part], rules: Rules
-    ) -> tuple[list[tuple[Part, Changes]], list[Unavailable]]:
+    def _apply(self, cursor: Any, workspace_id: str, parts: Sequence[Part], rules: Rules) -> Computed:
         """Write the parts of one workspace."""
         latest = self._latest_reads(cursor, workspace_id)
         fresh = [
@@ -200,11 +196,14 @@ class SqlLedger:
             for part in parts
             if part.key not in latest or latest[part.key] <= part.read_at
         ]
-        existing = {part.key: self._read(cursor, part) for part in fresh}
-        computed, unavailable = compute_parts(fresh, existing, self.columns, rules)
-        self._write(cursor, [changes for _, changes in computed])
-        self._save_state(cursor, [part for part, _ in computed], rules)
-        return computed, unavailable
+        computed = compute_parts(fresh, partial(self._read, cursor), self.columns, rules)
+        changes = computed.changes
+        if changes.updated or changes.deleted:
+            self._dialect.change(cursor, self._table, changes.upserts, changes.deletes)
+        elif changes.inserted:
+            self._dialect.insert(cursor, self._table, changes.upserts)
+        self._save_state(cursor, computed.parts, rules)
+        return computed
 
     def _latest_reads(self, cursor: Any, workspace_id: str) -> dict[PartitionKey, datetime]:
         """Return when the read began of which each account has rows. Another run may have overtaken this one."""
@@ -217,46 +216,40 @@ class SqlLedger:
         found = self._dialect.to_arrow(cursor.fetchall(), columns)
         return {(row[0], row[1], row[2]): row[3] for row in zip(*found.to_pydict().values(), strict=True)}
 
-    def _read(self, cursor: Any, part: Part) -> pa.Table:
-        """Return the rows of a part in the table: those of its days, and those whose key it has."""
-        either, values = self._condition(part)
+    def _read(self, cursor: Any, parts: Sequence[Part]) -> pa.Table:
+        """Return rows of some parts of a workspace: those of the days of their truth, and those whose key they have."""
+        if not parts:
+            return self.columns.schema.empty_table()
         mark = self._dialect.placeholder
-        owner: dict[str, str | None] = {WORKSPACE_ID: part.partition.workspace_id}
+        conditions, values = [f"{quote(WORKSPACE_ID)} = {mark}"], [parts[0].partition.workspace_id]
         if self.columns.is_account_data:
-            owner[ACCOUNT_ID] = part.partition.account_id
-        conditions = [f"{quote(name)} = {mark}" for name in owner]
+            conditions.append(self._dialect.is_any(ACCOUNT_ID))
+            values.append(self._dialect.list_value([str(part.partition.account_id) for part in parts]))
+        either, more = self._days_or_keys(parts)
         if either:
             conditions.append(f"({' OR '.join(either)})")
         cursor.execute(
             f"SELECT {self._table.quoted_columns} FROM {self._table.quoted} WHERE {' AND '.join(conditions)}",
-            (*owner.values(), *values),
+            (*values, *more),
         )
         return self._dialect.to_arrow(cursor.fetchall(), self.columns.schema)
 
-    def _condition(self, part: Part) -> tuple[list[str], list[Any]]:
-        """Return the conditions of which a row of the owner fulfils at least one, and their values. None: all rows."""
-        truth, day, mark = part.truth, self.columns.day, self._dialect.placeholder
-        if truth is not None and truth.first is not None and day is not None:
-            first = self._dialect.to_values(pa.table({day: pa.array([truth.first], pa.date32())}))[0][0]
-            if self.columns.is_daily:
-                return [f"{quote(day)} = {mark}"], [first]
-            dated, values = [f"{quote(day)} >= {mark}"], [first]
-        elif truth is None:
-            dated, values = [], []
-        else:
+    def _days_or_keys(self, parts: Sequence[Part]) -> tuple[list[str], list[Any]]:
+        """Return conditions of which a row must fulfil one, and their values. No condition: all rows."""
+        truth, day, mark = parts[0].truth, self.columns.day, self._dialect.placeholder
+        if truth is not None and (truth.first is None or day is None):
             return [], []
-        keys = self._dialect.list_value(part.rows[self.columns.key].to_pylist())
-        return [*dated, self._dialect.is_any(self.columns.key)], [*values, keys]
-
-    def _write(self, cursor: Any, changes: Sequence[Changes]) -> None:
-        schema = self.columns.schema
-        inserts = concat([each.upserts.slice(0, each.inserted) for each in changes], schema)
-        updates = concat([each.upserts.slice(each.inserted) for each in changes], schema)
-        deletes = concat([each.deletes for each in changes], schema)
-        if updates.num_rows or deletes.num_rows:
-            self._dialect.change(cursor, self._table, updates, deletes)
-        if inserts.num_rows:
-            self._dialect.insert(cursor, self._table, inserts)
+        conditions: list[str] = []
+        values: list[Any] = []
+        if truth is not None:
+            first = pa.table({"first": pa.array([truth.first], pa.date32())})
+            conditions.append(f"{quote(str(day))} {'=' if self.columns.is_daily else '>='} {mark}")
+            values += self._dialect.to_values(first)[0]
+        if truth is None or self.columns.is_windowed:
+            keys = concat([part.rows for part in parts], self.columns.schema)[self.columns.key]
+            conditions.append(self._dialect.is_any(self.columns.key))
+            values.append(self._dialect.list_value(keys.to_pylist()))
+        return conditions, values
 
     def _save_state(self, cursor: Any, parts: Sequence[Part], rules: Rules) -> None:
         """Record what was read. The last piece of a read completes it."""
