@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
+from datetime import datetime, timezone
 from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -16,19 +17,19 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from airflow_provider_banksync.api.redaction import redact
-from airflow_provider_banksync.ledger.changes import concat
+from airflow_provider_banksync.ledger.changes import Truth, concat
 from airflow_provider_banksync.ledger.columns import ACCOUNT_ID, TIMESTAMP, WORKSPACE_ID
 from airflow_provider_banksync.ledger.sql_dialect import Found, SqlTable, quote
 from airflow_provider_banksync.ledger.state import STATE_SCHEMA, state_rows, states_of
-from airflow_provider_banksync.ledger.table import Applied, LedgerError, compute_parts
+from airflow_provider_banksync.ledger.table import Applied, LedgerError, Part, compute_parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from datetime import datetime
 
+    from airflow_provider_banksync.extract.partition import Partition
     from airflow_provider_banksync.ledger.columns import Columns
     from airflow_provider_banksync.ledger.sql_dialect import SqlDialect
-    from airflow_provider_banksync.ledger.table import Computed, Part, PartitionKey, PartState, Rules
+    from airflow_provider_banksync.ledger.table import Computed, PartitionKey, PartState, Rules
 
 STATE_SUFFIX = "_state"
 #: When the read began of which the account has rows. It is later than ``read_at`` while a first read is written in
@@ -127,6 +128,14 @@ class SqlLedger:
 
     def _refused(self, problem: str) -> LedgerError:
         return LedgerError(f"cannot use the table {self.name}: {problem}.", permanent=True)
+
+    def rows_of(self, partition: Partition) -> pa.Table:
+        """Return all rows of an account."""
+        with self._connection() as connection, self._transaction(connection, write=False) as cursor:
+            if self._dialect.describe(cursor, self._table) is None:
+                return self.columns.schema.empty_table()
+            part = Part(partition, self.columns.schema.empty_table(), Truth(), datetime.now(timezone.utc))
+            return self._read(cursor, [part])
 
     def version(self) -> int | None:
         """Return None: a database has no versions of a table."""
