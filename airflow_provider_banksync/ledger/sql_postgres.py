@@ -212,8 +212,8 @@ def _encode(rows: pa.Table) -> Iterator[bytes]:
 def _texts(column: pa.Array) -> pa.Array:
     if not pa.types.is_string(column.type):
         return column.cast(pa.string())
-    for plain, escaped in _ESCAPES:
-        column = pc.replace_substring(column, plain, escaped)
+    for character, escaped in _ESCAPES:
+        column = pc.replace_substring(column, character, escaped)
     return column
 
 
