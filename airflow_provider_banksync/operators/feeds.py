@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator
 
@@ -11,16 +11,18 @@ from airflow_provider_banksync.exceptions import BankSyncConfigError, BankSyncNo
 from airflow_provider_banksync.tasks.base import (
     BankSyncTaskMixin,
     fail_on_permanent_errors,
+    outlast_not_found,
     require_id,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from airflow.providers.common.compat.sdk import Context
 
     from airflow_provider_banksync.api.validation import IfMissing
 
+T = TypeVar("T")
 #: A new feed needs these fields. The API cannot change them later.
 FIXED_FIELDS = ("source", "dataType")
 
@@ -62,6 +64,10 @@ class BankSyncFeedOperator(BankSyncTaskMixin, BaseOperator):
         feed_id = require_id("id of the feed", feed["id"])
         self.log.info('Feed "%s" has the id %s.', self._shown_name(), feed_id)
         return feed_id
+
+    def _outlast_not_found(self, action: Callable[[], T]) -> T:
+        """Call a function about the feed. If a listing has just had the feed, a 404 must last a minute."""
+        return action() if self.feed_name is None else outlast_not_found(action, self.log)
 
     def _shown_name(self) -> str:
         """Return the name of the feed for the log. It may come from a listing."""
@@ -237,7 +243,7 @@ class BankSyncUpsertFeedOperator(BankSyncTaskMixin, BaseOperator):
             before, after = preview(feed.get(field)), preview(definition[field])
             self.log.info("Changing %s from %s to %s.", field, before, after)
         body = {field: merge(feed.get(field), definition[field]) for field in changed}
-        updated = self.hook.update_feed(feed["id"], body)
+        updated = outlast_not_found(lambda: self.hook.update_feed(feed["id"], body), self.log)
         self.log.info('Updated feed "%s" (%s).', self.name, feed.get("id"))
         self._warn_about_ignored_fields(updated, definition)
         return updated, "updated", changed
@@ -279,8 +285,8 @@ class BankSyncDeleteFeedOperator(BankSyncFeedOperator):
         feed_id = self.feed_id
         with fail_on_permanent_errors():
             try:
-                feed_id = self._find_feed_id()
-                self.hook.delete_feed(feed_id)
+                feed_id = found = self._find_feed_id()
+                self._outlast_not_found(lambda: self.hook.delete_feed(found))
             except BankSyncNotFoundError as error:
                 if self.if_missing == "fail":
                     raise

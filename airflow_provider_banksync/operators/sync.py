@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import AirflowSkipException, AirflowTaskTimeout, conf
@@ -239,12 +240,13 @@ class BankSyncTriggerSyncOperator(BankSyncFeedOperator):
         request, attempts = durable.request, 0
         days = request.from_date, request.to_date
         while existing is None and attempts < MAX_START_ATTEMPTS:
-            known = durable.list_known_job_ids()
+            known = self._outlast_not_found(durable.list_known_job_ids)
             if self._killed:
                 raise BankSyncError("the task was killed before its sync started.")
+            start = partial(self.hook.start_sync, request.feed_id, *days, known_job_ids=known)
             try:
                 with durable.requesting(known):
-                    existing = ExistingJob(*self.hook.start_sync(request.feed_id, *days, known_job_ids=known))
+                    existing = ExistingJob(*self._outlast_not_found(start))
             except BankSyncConflictError as conflict:
                 rows = self.hook.list_jobs(request.feed_id)
                 existing = durable.find_running(rows)

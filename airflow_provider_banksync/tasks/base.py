@@ -7,11 +7,11 @@ import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, AirflowTaskTimeout
 
-from airflow_provider_banksync.exceptions import BankSyncConfigError, BankSyncError
+from airflow_provider_banksync.exceptions import BankSyncConfigError, BankSyncError, BankSyncNotFoundError
 
 if TYPE_CHECKING:
     import logging
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from airflow_provider_banksync.exceptions import BankSyncJobTimeoutError
     from airflow_provider_banksync.hooks.banksync import BankSyncHook
 
+T = TypeVar("T")
+#: Seconds between two attempts of `outlast_not_found`.
+NOT_FOUND_INTERVAL = 2.0
 #: Characters of a text in an XCom or an asset event. All errors of a family sync share `MAX_ERRORS` characters, but
 #: each has at least `MIN_ERROR`.
 MAX_TEXT, MAX_ERRORS, MIN_ERROR = 300, 256 * 1024, 100
@@ -36,6 +39,26 @@ CANCEL_SHARE, MAX_CANCEL_TIME = 0.1, 5.0
 _ONE_PARAM = re.compile(r"""\s*\{\{-?\s*params(?:\.(\w+)|\[["'](.+?)["']\])\s*-?\}\}\s*""")
 #: Seconds between two log lines about a job whose status does not change.
 PROGRESS_INTERVAL = 60.0
+
+
+def outlast_not_found(action: Callable[[], T], log: logging.Logger | Any) -> T:
+    """Call a function again after each 404, for up to a minute.
+
+    Use it if a listing has just had the object. A replica of BankSync may not have it yet.
+
+    :raises BankSyncNotFoundError: the 404 lasts.
+    """
+    from airflow_provider_banksync.api import retry_policy
+
+    grace = retry_policy.NotFoundGrace()
+    while True:
+        try:
+            return action()
+        except BankSyncNotFoundError as error:
+            if not grace.covers(error, time.monotonic()):
+                raise
+            log.info("%s The object may be new. Trying again.", error)
+            time.sleep(min(NOT_FOUND_INTERVAL, retry_policy.NOT_FOUND_GRACE))
 
 
 @contextmanager

@@ -323,7 +323,7 @@ REFUSALS = {
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("quick_searches")
+@pytest.mark.usefixtures("quick_searches", "short_404s")
 @BOTH
 @pytest.mark.parametrize("which", [0, 3], ids=["the-first", "another"])
 @pytest.mark.parametrize("refusal", REFUSALS, ids=str)
@@ -1004,6 +1004,7 @@ def test_a_record_in_another_format_is_ignored(banksync_sandbox: BankSyncSandbox
 
 
 @BOTH
+@pytest.mark.usefixtures("short_404s")
 @pytest.mark.banksync_sandbox(**{**QUICK, "row_error_share": 1})
 @pytest.mark.parametrize(
     "other",

@@ -46,9 +46,9 @@ def isolate_errors(state: FamilySyncState, feed: FeedState, step: Flow[None]) ->
     except ERRORS_FOR_ALL_FEEDS:
         raise
     except BankSyncError as error:
-        # A replica may not have a new job yet. The feed itself was listed, so a 404 means that it is deleted.
-        polls = feed.phase is Phase.RUNNING
-        may_appear = polls and (may_pass(error) or feed.not_found.covers(error, state.clock()))
+        # A replica may not have a new job or feed yet.
+        may_appear = feed.not_found.covers(error, state.clock())
+        may_appear |= feed.phase is Phase.RUNNING and may_pass(error)
         if state.closing is not None or not (error.transient or may_appear):
             feed.permanent = error.permanent
             record_result(state, feed, error=str(error))

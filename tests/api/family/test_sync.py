@@ -172,6 +172,32 @@ def test_a_404_that_lasts_a_minute_is_the_result_of_its_feed() -> None:
     ]
 
 
+@pytest.mark.parametrize("lost", ["GET", "POST"])
+def test_a_feed_that_a_replica_does_not_have_yet_is_synced(lost: str) -> None:
+    """A listing had it a moment ago."""
+    sync, clock = family_sync("a")
+    missing = BankSyncNotFoundError("404")
+    answer(next_step(sync), *([missing] if lost == "GET" else [[], missing]))
+    clock.now += sync.idle_seconds()
+    answer(next_step(sync), *([missing] if lost == "GET" else [[], missing]))
+    clock.now += sync.idle_seconds()
+    answer(next_step(sync), [], job("j1", "completed"))
+    assert [(result.status, result.error) for result in sync.results()] == [("completed", None)]
+    assert clock.now < NOW + 60
+
+
+def test_a_feed_that_is_not_found_for_a_minute_is_deleted() -> None:
+    sync, clock = family_sync("a")
+    while not sync.is_done:
+        answer(next_step(sync), BankSyncNotFoundError("404, no such feed"))
+        clock.now += 0.0 if sync.is_done else sync.idle_seconds()
+        assert clock.now < NOW + 180
+    assert clock.now >= NOW + 60
+    assert [(each.status, each.error, each.permanent) for each in sync.results()] == [
+        ("not_started", "404, no such feed", True)
+    ]
+
+
 @pytest.mark.parametrize("cancel", [True, False], ids=["cancelled", "polled"])
 def test_a_job_that_a_replica_does_not_have_at_the_deadline(cancel: bool) -> None:
     sync, clock = family_sync("a", cancel_on_timeout=cancel)
