@@ -295,9 +295,9 @@ class BankSyncFamilySyncOperator(BankSyncTaskMixin, BaseOperator):
         if self.deferrable and not sync.is_done and not self._killed:
             self._family_sync = None
             self._defer(sync, state, results, deadline)
-        return self._run_here(sync)
+        return self._run_here(sync, state)
 
-    def _run_here(self, sync: FamilySync) -> list[FeedResult]:
+    def _run_here(self, sync: FamilySync, state: FamilyState) -> list[FeedResult]:
         """Sync the remaining feeds in this process and return all results."""
         from airflow_provider_banksync.api.family.runner import run_concurrently
         from airflow_provider_banksync.api.http.async_client import AsyncClient
@@ -307,7 +307,7 @@ class BankSyncFamilySyncOperator(BankSyncTaskMixin, BaseOperator):
         config = self.hook.get_conn().config
 
         async def main() -> None:
-            async with AsyncClient(config) as client:
+            async with AsyncClient(config) as client, state.recording(sync):
                 await run_concurrently(sync, client)
 
         self._thread = EventLoopThread("banksync-family")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import astuple, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -15,14 +16,20 @@ from airflow_provider_banksync.tasks.xcom import to_xcom
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
     from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_banksync.api.family.sync import FamilySync
 
 #: Keys in the task state store: the record, and the results of feeds.
 KEY = "banksync_family"
 RESULTS_KEY = "banksync_family_results_{}"
-#: Format of both. A record in another format is ignored.
+#: Key of jobs that a try without a trigger started. Each key has about this many, so that each write is small.
+JOBS_KEY, JOBS_PER_KEY = "banksync_family_jobs_{}", 100
+#: Seconds between two writes of them.
+WRITE_INTERVAL = 1.0
+#: Format of all. A record in another format is ignored.
 VERSION = 3
 #: The number of results under one key. Airflow warns about values of more than 64 KiB.
 _RESULTS_PER_KEY = 150
@@ -60,6 +67,8 @@ class FamilyState:
         self.own_jobs: dict[str, str] = {}
         #: The jobs of feeds before a start whose answer is unknown.
         self.known_job_ids: dict[str, list[str]] = {}
+        #: What is stored under each key of `JOBS_KEY`.
+        self._job_chunks: list[dict[str, str]] = []
 
     def start_try(self, server_time: float | None, received_at: float) -> list[FeedResult]:
         """Read what earlier tries recorded, and return their results. If there is no record, write one.
@@ -73,6 +82,9 @@ class FamilyState:
         if record is not None:
             self.since, self.own_jobs = record["since"], record["own_jobs"]
             self.known_job_ids = record["known_job_ids"]
+            self._job_chunks = self._stored_jobs()
+            for chunk in self._job_chunks:
+                self.own_jobs.update(chunk)
             return self._stored_results(record)
         self._write()
         dag_run_started_at = self._tries.dag_run_started_at
@@ -93,6 +105,42 @@ class FamilyState:
         if since is not None:  # a retry recognizes all other jobs by this time
             self.known_job_ids = {}
         self._write()
+
+    @asynccontextmanager
+    async def recording(self, sync: FamilySync) -> AsyncIterator[None]:
+        """Record the jobs that a family sync starts meanwhile, about once a second.
+
+        If the worker dies, a retry then knows that they are its own.
+        """
+        writes = asyncio.ensure_future(self._keep_recording(sync))
+        try:
+            yield
+        finally:
+            writes.cancel()
+            await asyncio.gather(writes, return_exceptions=True)
+
+    async def _keep_recording(self, sync: FamilySync) -> None:
+        while self._store:
+            await asyncio.sleep(WRITE_INTERVAL)
+            await asyncio.to_thread(self.record_jobs, sync.own_jobs())
+
+    def record_jobs(self, own_jobs: dict[str, str]) -> None:
+        """Record the jobs that the task has started until now."""
+        new = {feed: job for feed, job in own_jobs.items() if self.own_jobs.get(feed) != job}
+        if not new:
+            return
+        self.own_jobs = {**self.own_jobs, **new}
+        if not self._job_chunks or len(self._job_chunks[-1]) >= JOBS_PER_KEY:
+            self._job_chunks.append({})
+        self._job_chunks[-1].update(new)
+        number = len(self._job_chunks) - 1
+        self._store.set(JOBS_KEY.format(number), {**self._identity(), "jobs": self._job_chunks[number]})
+
+    def _stored_jobs(self) -> list[dict[str, str]]:
+        found: list[dict[str, str]] = []
+        while (value := self._read(JOBS_KEY.format(len(found)))) is not None:
+            found.append(dict(value["jobs"]))
+        return found
 
     @contextmanager
     def keeping_started_jobs(self) -> Iterator[None]:
@@ -134,8 +182,8 @@ class FamilyState:
     def _identity(self) -> dict[str, Any]:
         return {"version": VERSION, "first_try": self._tries.first_try, "request": self._request}
 
-    def _read(self) -> dict[str, Any] | None:
-        record = self._store.get(KEY)
+    def _read(self, key: str = KEY) -> dict[str, Any] | None:
+        record = self._store.get(key)
         return record if isinstance(record, dict) and record.items() >= self._identity().items() else None
 
     def _stored_results(self, record: dict[str, Any]) -> list[FeedResult]:

@@ -6,8 +6,11 @@ tests/kill/test_kills.py does it in real triggerers.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
+import threading
+import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +20,7 @@ from airflow.providers.common.compat.sdk import AirflowException, TaskDeferred
 from airflow_provider_banksync.api.family.state import FeedResult
 from airflow_provider_banksync.compat import AIRFLOW
 from airflow_provider_banksync.hooks.banksync import BankSyncHook
-from airflow_provider_banksync.tasks import family_plan, started_jobs
+from airflow_provider_banksync.tasks import family_plan, family_state, started_jobs
 from airflow_provider_banksync.tasks.family_state import FamilyState
 from airflow_provider_banksync.tasks.started_jobs import StartedJobs
 from tests.operators.test_family import (
@@ -165,6 +168,66 @@ def test_a_retry_knows_what_the_trigger_started(
     assert again.value.trigger.own_jobs == "{}"
     asyncio.run(restart(again.value.trigger, 2).on_kill())  # type: ignore[arg-type]
     assert len(banksync_sandbox.jobs) == count_cancelled(banksync_sandbox) == len(feeds)
+
+
+@pytest.mark.parametrize("per_key", [1, 100])
+def test_a_retry_knows_what_a_killed_worker_started(
+    banksync_sandbox: BankSyncSandbox, monkeypatch: pytest.MonkeyPatch, per_key: int
+) -> None:
+    """Without a trigger, the task records its jobs in the task state store."""
+    monkeypatch.setattr(family_state, "WRITE_INTERVAL", 0.01)
+    monkeypatch.setattr(family_state, "JOBS_PER_KEY", per_key)
+    feeds, store = feeds_of(banksync_sandbox), Store()
+
+    def recorded() -> dict[str, str]:
+        state = FamilyState(context(2), logging.getLogger(), request, retries=2, durable=True)
+        state.start_try(None, 0.0)
+        return state.own_jobs
+
+    def context(number: int) -> Any:
+        return {"ti": Instance(number), "task_state_store": store}
+
+    def worker(task: Any, number: int, is_time: Callable[[], bool]) -> None:
+        """Run a try. When it is time, its worker dies: it runs nothing more, not even ``on_kill``."""
+        run_here = type(task)._run_here
+
+        def run_until(self: Any, sync: Any, state: Any) -> Any:
+            thread = threading.Thread(target=lambda: suppressed(run_here, self, sync, state), daemon=True)
+            thread.start()
+            end = time.monotonic() + 120
+            while not is_time():
+                assert thread.is_alive()
+                assert time.monotonic() < end
+                time.sleep(0.01)
+            self._thread.cancel()
+            thread.join(60)
+            raise DiedError
+
+        monkeypatch.setattr(type(task), "_run_here", run_until)
+        with pytest.raises(DiedError):
+            task.execute(context(number))
+        monkeypatch.setattr(type(task), "_run_here", run_here)
+
+    task = operator(cancel_on_kill=True, retries=2)
+    request = task._family_state(context(1))._request
+    worker(task, 1, lambda: len(recorded()) == len(feeds))
+    assert len(banksync_sandbox.jobs) == len(feeds)
+    assert count_cancelled(banksync_sandbox) == 0
+    retry = operator(cancel_on_kill=True, retries=2)
+    polled = len(banksync_sandbox.requests) + len(feeds)
+    worker(retry, 2, lambda: len(banksync_sandbox.requests) > polled)
+    retry.on_kill()
+    assert len(banksync_sandbox.jobs) == count_cancelled(banksync_sandbox) == len(feeds)
+
+
+class DiedError(Exception):
+    """The worker of a task has died."""
+
+
+def suppressed(function: Callable[..., object], *arguments: Any) -> None:
+    """Call a function in a thread whose errors nobody needs."""
+    with contextlib.suppress(BaseException):
+        function(*arguments)
 
 
 def test_jobs_of_feeds_that_are_synced_are_not_kept(supervisor: Supervisor) -> None:
