@@ -89,7 +89,12 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "hooks": _modules("hooks.banksync"),
         "operators": _modules(
-            "operators.sync", "operators.family", "operators.jobs", "operators.feeds", "operators.listing"
+            "operators.sync",
+            "operators.family",
+            "operators.jobs",
+            "operators.feeds",
+            "operators.listing",
+            "operators.reconcile",
         ),
         "sensors": _modules("sensors.base", "sensors.job", "sensors.feed", "sensors.bank"),
         "triggers": _modules("triggers.job", "triggers.family", "triggers.sensors"),

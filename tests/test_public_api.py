@@ -39,6 +39,7 @@ PUBLIC = {
     "operators.feeds": ("BankSyncFeedOperator", "BankSyncUpsertFeedOperator", "BankSyncDeleteFeedOperator"),
     "operators.jobs": ("BankSyncCancelJobOperator", "BankSyncTriggerLearnOperator"),
     "operators.listing": ("BankSyncListOperator",),
+    "operators.reconcile": ("BankSyncReconcileOperator",),
     "transfers.delta_lake": ("BankSyncToDeltaLakeOperator",),
     "transfers.object_storage": ("BankSyncToObjectStorageOperator",),
     "transfers.sql": ("BankSyncToSqlOperator",),

@@ -28,23 +28,38 @@ def open_delta_table(table_uri: str, storage_conn_id: str | None, resource: str)
     :raises BankSyncConfigError: if the URI is not one of a table, or the connection does not exist or does not fit it,
         or deltalake is not installed.
     """
+    require_deltalake()
+    from airflow_provider_banksync.ledger.delta import DeltaLedger
+
+    uri, options = delta_location("table_uri", table_uri, storage_conn_id)
+    return DeltaLedger(uri, Columns(resource), options)
+
+
+def require_deltalake() -> None:
+    """Raise `BankSyncConfigError` if the library is not installed."""
     try:
-        from airflow_provider_banksync.ledger.delta import DeltaLedger
+        import deltalake  # noqa: F401
     except ImportError as error:
         raise BankSyncConfigError(
             f"the library deltalake is needed for a Delta Lake table: {error}.",
             hint="Install it on every worker: pip install 'deltalake>=1.6.6' 'pyarrow>=18'",
         ) from error
-    uri, scheme = _parse_uri(table_uri)
-    options = {} if storage_conn_id is None else _storage_options(scheme, storage_conn_id)
-    return DeltaLedger(uri, Columns(resource), options)
 
 
-def _parse_uri(uri: object) -> tuple[str, str]:
+def delta_location(argument: str, uri: object, storage_conn_id: str | None) -> tuple[str, dict[str, str]]:
+    """Return the URI of a table, and the options of deltalake for it. Reads the connection, and sends no request.
+
+    :param argument: its name, for errors.
+    """
+    location, scheme = _parse_uri(argument, uri)
+    return location, {} if storage_conn_id is None else _storage_options(argument, scheme, storage_conn_id)
+
+
+def _parse_uri(argument: str, uri: object) -> tuple[str, str]:
     """Return the URI, and its scheme. A path on this machine has the scheme ``file`` and comes without it."""
     if not isinstance(uri, str) or uri.strip() in ("", "None") or uri != uri.strip():
         raise BankSyncConfigError(
-            f"table_uri is {uri!r}, but must be the URL or the absolute path of a table.",
+            f"{argument} is {uri!r}, but must be the URL or the absolute path of a table.",
             hint=f"For example s3://lake/banksync/transactions or /data/transactions. {_CHECK_TEMPLATE}",
         )
     found = _URL.fullmatch(uri)
@@ -53,23 +68,23 @@ def _parse_uri(uri: object) -> tuple[str, str]:
         path = uri if found is None else found[2]
         if not path.startswith("/"):
             raise BankSyncConfigError(
-                f"table_uri {uri!r} is not an absolute path.",
+                f"{argument} {uri!r} is not an absolute path.",
                 hint="Write a path on this machine as /data/table or file:///data/table, with three slashes.",
             )
         return path, scheme
     if scheme not in _OPTIONS:
         raise BankSyncConfigError(
-            f"table_uri {uri!r} has the scheme {scheme!r}, which this operator does not know.",
+            f"{argument} {uri!r} has the scheme {scheme!r}, which this operator does not know.",
             hint=f"It knows file, {', '.join(sorted(_OPTIONS))}.",
         )
     return uri, scheme
 
 
-def _storage_options(scheme: str, conn_id: str) -> dict[str, str]:
+def _storage_options(argument: str, scheme: str, conn_id: str) -> dict[str, str]:
     """Return the options of deltalake for a connection."""
     if scheme == "file":
         raise BankSyncConfigError(
-            "storage_conn_id is for tables in an object store, and table_uri is a local path."
+            f"storage_conn_id is for tables in an object store, and {argument} is a local path."
         )
     try:
         connection = BaseHook.get_connection(conn_id)
