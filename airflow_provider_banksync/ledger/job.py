@@ -235,7 +235,10 @@ class LedgerJob:
             return part
         # The read of the days came after the read by the cursor. So it is the truth for its days.
         day = late.rows["date"]
-        is_late = pc.fill_null(pc.less(day, self.settings.window_start), True)
+        is_late = pc.less(day, self.settings.window_start)
+        if self.settings.from_date is not None:
+            is_late = pc.and_(is_late, pc.greater_equal(day, self.settings.from_date))
+        is_late = pc.fill_null(is_late, True)
         is_late = pc.and_(is_late, pc.invert(pc.is_in(late.rows["id"], value_set=part.rows["id"])))
         rows = concat([part.rows, late.rows.filter(is_late)], part.rows.schema)
         return replace(part, rows=rows, cursor=late.cursor)

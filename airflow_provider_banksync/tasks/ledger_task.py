@@ -64,9 +64,10 @@ class LedgerTask:
         self._log = log
         self._thread = EventLoopThread("banksync-ledger")
         day = due_time(context).astimezone(context["dag"].timezone).date()
+        start = day - timedelta(days=request.lookback_days)
         self._settings = LedgerSettings(
             day,
-            day - timedelta(days=request.lookback_days),
+            max(start, request.first_day or start),
             request.first_day,
             request.is_full_refresh,
             request.include_pending,

@@ -139,6 +139,7 @@ SCHEMAS: dict[str, Columns] = {
         *_bool("pending"),
         *_text("pendingTransactionId"),
         *_text("accountId", "accountName", "accountNumber", "bankId", "bank"),
+        *_text("merchantName"),  # not documented, but production sends it
     ),
     # The API has sent balances in two forms.
     "balances": (
