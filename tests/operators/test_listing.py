@@ -10,13 +10,13 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
 from airflow_provider_banksync.api import codec, retry_policy
-from airflow_provider_banksync.api.flows.listings import list_resource
 from airflow_provider_banksync.exceptions import BankSyncConfigError
 from airflow_provider_banksync.extract.filters import matches, parse_where
 from airflow_provider_banksync.hooks.banksync import BankSyncHook
 from airflow_provider_banksync.operators.listing import BankSyncListOperator
 from airflow_provider_banksync.sandbox import Fault
 from airflow_provider_banksync.tasks.xcom import to_xcom
+from tests.support.listings import list_resource
 from tests.support.sandbox_data import truth
 from tests.support.task_runs import Run, rendered, run_task
 
@@ -231,7 +231,7 @@ def test_a_listing_is_reported_as_complete(banksync_sandbox: BankSyncSandbox) ->
         "unavailable_reasons": {},
     }
     client = BankSyncHook().get_conn()
-    assert run.result == client.run(list_resource("accounts", "family", internal=False))
+    assert run.result == client.run(list_resource("accounts", "family"))
 
 
 @pytest.mark.usefixtures("fast")

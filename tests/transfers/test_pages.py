@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -77,6 +78,24 @@ def test_a_page_that_lacks_rows(banksync_sandbox: BankSyncSandbox, task: Task, t
     banksync_sandbox.faults.clear()
     assert task.run(**MONTH)["unavailable_count"] == 0
     assert exported(tmp_path)[key] == rows
+
+
+def test_a_page_of_a_batch_that_lacks_rows(
+    banksync_sandbox: BankSyncSandbox, task: Task, tmp_path: Path
+) -> None:
+    """Its cursor would skip them for ever."""
+    account = next(account for at, _, account in family() if truth()[at, account["id"]])
+    batch = {"resource": "transactions", "incremental": True}
+    task.run(**batch)
+    for number in range(5):
+        banksync_sandbox.add_transaction(account["id"], f"-{number}.50", "Tea")
+    task.run_id, task.run_after = "later", datetime(2026, 4, 1, tzinfo=timezone.utc)
+    banksync_sandbox.faults.add(Fault.shortened(2), path=f"/v1/banks/*/accounts/{account['id']}/transactions")
+    with pytest.raises(AirflowException, match="it has 2 transactions, but its count is 5"):
+        task.run(**batch)
+    banksync_sandbox.faults.clear()
+    assert task.run(**batch)["rows"] == 5
+    assert exported(tmp_path) == without_empty(truth())
 
 
 @pytest.mark.parametrize("resource", ["holdings", "trades"])

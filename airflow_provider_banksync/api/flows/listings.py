@@ -11,7 +11,7 @@ from airflow_provider_banksync.api import codec, endpoints
 from airflow_provider_banksync.api.flows.core import Flow, Send
 from airflow_provider_banksync.api.jobs import validate_status
 from airflow_provider_banksync.api.redaction import show_name
-from airflow_provider_banksync.api.validation import validate_limit, validate_resource
+from airflow_provider_banksync.api.validation import validate_limit
 from airflow_provider_banksync.exceptions import BankSyncError, BankSyncNotFoundError
 
 if TYPE_CHECKING:
@@ -40,28 +40,6 @@ class ListingRequest:
     owner: Row = field(default_factory=dict)
     subject: str = ""
     bank: Row = field(default_factory=dict)
-
-
-def list_resource(
-    resource: str, scope: str = "self", *, internal: bool, workspace_id: str | None = None
-) -> Flow[list[Row]]:
-    """Return the rows of a listing.
-
-    With ``scope="family"``, each row has ``workspaceId`` and ``portal`` (None for the parent's own). Some family
-    listings take many requests: accounts one for each bank, jobs one for each feed (its newest 20), enrichments one
-    for each workspace.
-
-    :param internal: the client uses the internal surface.
-    :param workspace_id: the workspace that the client addresses; None: the key's own.
-    :raises BankSyncScopeError: ``scope="family"`` from a portal, or with a key that may not read the family.
-    """
-    validate_resource(resource, scope)
-    if resource == "portals":
-        return (yield from list_portals(workspace_id=workspace_id))
-    if resource == "jobs" and scope == "family":
-        return (yield from list_family_jobs(internal=internal))
-    requests = yield from listing_requests(resource, scope, internal=internal, workspace_id=workspace_id)
-    return (yield from _fetch_all(requests))
 
 
 def listing_requests(

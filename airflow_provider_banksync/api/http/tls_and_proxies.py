@@ -33,7 +33,7 @@ def load_tls_context(verify: bool | str) -> ssl.SSLContext:
     for variable in CA_VARIABLES:
         if path := os.environ.get(variable):
             return _load_bundle(path, f"the environment variable {variable}")
-    import certifi  # a dependency of requests
+    import certifi
 
     context = ssl.create_default_context()
     context.load_verify_locations(certifi.where())

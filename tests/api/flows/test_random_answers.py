@@ -16,6 +16,7 @@ from airflow_provider_banksync.api.rate_limit.limiter import RateLimiter
 from airflow_provider_banksync.exceptions import BankSyncError
 from tests.support.calls import FEED
 from tests.support.client_driver import ClientDriver
+from tests.support.listings import list_resource
 from tests.support.scripted_server import KEY, RESET, ScriptedServer, reply
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ FLOWS: dict[str, Callable[[], Any]] = {
     "cancel": lambda: syncs.cancel_job("f", "j"),
     "wait": waiting,
     "portals": listings.list_portals,
-    "accounts": lambda: listings.list_resource("accounts", "family", internal=False),
+    "accounts": lambda: list_resource("accounts", "family"),
     "jobs": lambda: listings.list_family_jobs(internal=False),
     "all jobs": lambda: listings.list_family_jobs(internal=True),
 }
