@@ -170,6 +170,7 @@ class CheckpointStore:
                 *(tuple(value[name]) for name in ("folders", "superseded", "adopted")),
             )
             safe = all(map(layout.is_part_path, record.superseded)) and has_valid_checksum(value)
+            safe = safe and all(map(layout.is_manifest_path, record.adopted))
             if value["format_version"] == _RECORD_VERSION and safe:
                 return record
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):

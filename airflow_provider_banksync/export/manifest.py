@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_banksync.export.checkpoints import Checkpoint, DataFile, PartitionKey
 from airflow_provider_banksync.export.storage import layout
-from airflow_provider_banksync.export.storage.checksum import has_valid_checksum
+from airflow_provider_banksync.export.storage.checksum import CHECKSUM, has_valid_checksum
 from airflow_provider_banksync.export.storage.folder import ExportError, storage_errors
 from airflow_provider_banksync.extract.partition import Partition, Unavailable
 
@@ -316,7 +316,7 @@ def _is_complete(manifest: dict[str, Any]) -> bool:
         accounts = {_partition(entry).key: entry["rows"] for entry in manifest.get("accounts", [])}
         agree = manifest["rows"] == sum(each.rows for each in checkpoints) and accounts == rows
         lists = (manifest["files"], manifest.get("selections", []), manifest.get("ended_tries", []))
-        agree = agree and has_valid_checksum(manifest)
+        agree = agree and (CHECKSUM not in manifest or has_valid_checksum(manifest))  # earlier versions: none
         return agree and len(set(files)) == len(files) and all(isinstance(each, list) for each in lists)
     except _DAMAGED:
         return False

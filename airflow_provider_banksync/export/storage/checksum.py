@@ -17,8 +17,8 @@ def checked_json(value: dict[str, Any]) -> bytes:
 
 
 def has_valid_checksum(value: dict[str, Any]) -> bool:
-    """Return whether a JSON object is as it was written. Objects of earlier versions have no checksum, and count."""
-    return CHECKSUM not in value or value[CHECKSUM] == _compute(value)
+    """Return whether a JSON object has a checksum, and is as it was written."""
+    return value.get(CHECKSUM) == _compute(value)
 
 
 def _compute(value: dict[str, Any]) -> str:

@@ -153,7 +153,7 @@ class Folder:
         """Return the JSON object in a file, or None if there is no such file or no object in it."""
         try:
             value = json.loads(self.read(path) or b"")
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
         return value if isinstance(value, dict) else None
 

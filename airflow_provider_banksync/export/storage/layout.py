@@ -33,6 +33,9 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
 _WINDOW = re.compile(r"window=\d{4}-\d{2}-\d{2}_\d{4}-\d{2}-\d{2}", re.ASCII)
 _TOKEN = re.compile(r"[0-9a-f]{12}")
 _PART_OF_TRY = re.compile(rf"(?:_tmp-)?part-.*-?\d{{5,}}-({_TOKEN.pattern})\.[\w.]+", re.ASCII)
+_WORKSPACE_MANIFEST = re.compile(
+    rf"workspace_id=[\w.-]+/({MANIFESTS}/(window|batch)=[\w.-]+/)?{re.escape(MANIFEST)}", re.ASCII
+)
 _PART = re.compile(r"(workspace_id=[\w.-]+/)?((window|batch)=[\w.-]+/)?part-[\w.-]+", re.ASCII)
 #: The rows of an account, until they become a part of the file of their workspace.
 _ACCOUNT_ROWS = re.compile(
@@ -153,6 +156,11 @@ def token_of(name: str) -> str | None:
     """Return the token in the name of a part, or of one that is not complete yet. None for any other name."""
     match = _PART_OF_TRY.fullmatch(name)
     return None if match is None else match[1]
+
+
+def is_manifest_path(path: str) -> bool:
+    """Return whether a path, relative to the folder of a family, can be the manifest of one of its workspaces."""
+    return _WORKSPACE_MANIFEST.fullmatch(path) is not None and ".." not in path
 
 
 def is_part_path(path: str) -> bool:

@@ -25,6 +25,8 @@ SETTLE_TIME = 1.0
 CHECK_VALID_FOR = SETTLE_TIME / 2
 _MAX_ATTEMPTS = 8
 _VERSION = 1
+#: A later time, in seconds since the epoch, is none. It is in the year 5138.
+_MAX_TIME = 1e11
 #: Seconds by which the clocks of two machines may differ before a message says so.
 _MAX_CLOCK_DIFFERENCE = 60.0
 
@@ -136,7 +138,9 @@ def _parse(body: bytes) -> dict[str, Any] | None:
     """Return the content of a lock file, or None if this version does not understand it."""
     try:
         lock = json.loads(body)
-        known = lock["format_version"] == _VERSION and isinstance(lock["seen"], (int, float))
-        return lock if known and isinstance(lock["writer"], str) and isinstance(lock["token"], str) else None
+        version, seen, texts = lock["format_version"], lock["seen"], (lock["writer"], lock["token"])
+        is_time = type(seen) in (int, float) and 0 <= seen < _MAX_TIME  # a bool is an int, and NaN is a float
+        known = type(version) is int and version == _VERSION
+        return lock if known and is_time and all(isinstance(each, str) for each in texts) else None
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
