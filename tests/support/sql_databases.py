@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
+import signal
 import sqlite3
 import tempfile
 import warnings
@@ -13,11 +15,16 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from airflow_provider_banksync.ledger.columns import Columns
 from airflow_provider_banksync.transfers.sql import BankSyncToSqlOperator
 from tests.support.ledger_task import LedgerRun
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 CONNECTION = "books"
 #: Of the PostgreSQL user. No log and no error may have it.
@@ -76,6 +83,17 @@ class Database:
             for row in found
         ]
 
+    def columns(self, table: str = "transactions") -> dict[str, str]:
+        """Return the type of each column, as the database names it."""
+        if self.kind == "sqlite":
+            return {row[1]: row[2] for row in self.execute(f'PRAGMA table_info("{table}")')}
+        return dict(
+            self.execute(
+                "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute"
+                f" WHERE attrelid = '\"{table}\"'::regclass AND attnum > 0 AND NOT attisdropped"
+            )
+        )
+
     def run(self, **arguments: Any) -> LedgerRun:
         """Return a task that writes to a table of it."""
         return LedgerRun(
@@ -110,6 +128,8 @@ class PostgresServer:
         self._databases = 0
         info = self._server.get_postmaster_info()
         self._where = {"host": str(info.socket_dir), "user": "postgres", "dbname": "postgres"}
+        with (self._folder / "data" / "postgresql.conf").open("a") as settings:
+            settings.write("fsync = off\n")
         rules = self._folder / "data" / "pg_hba.conf"
         rules.write_text("local all books scram-sha-256\n" + rules.read_text())
         self._execute("SELECT pg_reload_conf()")
@@ -131,5 +151,25 @@ class PostgresServer:
 
     def stop(self) -> None:
         """Stop it, and remove its files."""
+        # A clean stop writes everything to the disk, which may take a minute.
+        os.kill(self._server.get_pid(), signal.SIGQUIT)
         self._server.cleanup()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    server = PostgresServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Database:
+    """A new database of each kind, and Airflow's connection to it."""
+    if request.param == "sqlite":
+        found = Database("sqlite", {"path": str(tmp_path / "books.db")})
+    else:
+        found = request.getfixturevalue("postgres").database()
+    monkeypatch.setenv(f"AIRFLOW_CONN_{CONNECTION.upper()}", found.connection)
+    return found

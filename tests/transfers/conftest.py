@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.object_stores import CONNECTION, S3, Store, load_file_systems
+from tests.support.sql_databases import database, postgres  # noqa: F401 - fixtures
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
