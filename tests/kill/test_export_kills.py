@@ -230,7 +230,7 @@ def test_a_window(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         expected: dict[str, dict[str, Any]] = {}
         killers: dict[str, tuple[Killer, int]] = {}
         count, undisturbed = Count(), 0
-        with BankSyncSandbox(portals=4, page_size=10, time_scale=0, now=NOW) as sandbox:
+        with BankSyncSandbox(portals=4, page_size=10, time_scale=0, now=NOW, banks="documented") as sandbox:
             # An earlier run, which has written more files.
             before = {**arguments, "max_rows_per_file": arguments["max_rows_per_file"] and 5}
             earlier = Task(folder / "earlier", "earlier", arguments=before)
@@ -273,7 +273,7 @@ def test_batches(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         count, undisturbed = Count(), 0
         added: list[str] = []
         pending: list[str] = []
-        with BankSyncSandbox(portals=4, page_size=10, time_scale=0, now=NOW) as sandbox:
+        with BankSyncSandbox(portals=4, page_size=10, time_scale=0, now=NOW, banks="documented") as sandbox:
             accounts = [
                 account.id
                 for workspace in sandbox.world.family()

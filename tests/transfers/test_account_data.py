@@ -657,6 +657,7 @@ def test_each_batch_brings_what_is_new(
     assert len(ids) == len(set(ids)) == first["rows"] + 1
 
 
+@pytest.mark.banksync_sandbox(banks="documented")
 def test_a_pending_row_that_settles_comes_again_with_both_ids(
     banksync_sandbox: BankSyncSandbox, batches: Any, tmp_path: Path
 ) -> None:

@@ -257,6 +257,7 @@ def test_from_an_object_store(
     assert as_sums(names["totals"](summary, CONNECTION)) == expected
 
 
+@pytest.mark.banksync_sandbox(banks="documented")
 def test_one_row_per_transaction(banksync_sandbox: BankSyncSandbox, task: Task) -> None:
     def batch(hour: int, **arguments: Any) -> int:
         task.run_id, task.run_after = f"run {hour}", datetime(2026, 3, 3, hour, tzinfo=timezone.utc)
