@@ -62,6 +62,7 @@ RESULT_SCHEMA = pa.schema(
         ("checked_at", TIMESTAMP),
     ]
 )
+RESULT_KEY = (WORKSPACE_ID, ACCOUNT_ID, "currency", DAY)
 #: An account whose type has one of these words is a liability.
 _LIABILITIES = ("credit", "loan", "mortgage", "liability")
 
@@ -110,7 +111,7 @@ _Key = tuple[str, str, str]
 
 
 def reconcile_tables(balances: pa.Table, rows: pa.Table, rules: Reconciliation) -> Iterator[Reconciled]:
-    """Yield the result of each account and currency.
+    """Yield the result of each account and currency. A currency that is not known is an empty text.
 
     :param balances: with `BALANCE_COLUMNS`, of the days to reconcile.
     :param rows: with `ROW_COLUMNS`, since the first balance or longer.
@@ -168,7 +169,7 @@ def _reconcile(
         PORTAL_NAME: newest[PORTAL_NAME],
         BANK_ID: newest[BANK_ID],
         ACCOUNT_ID: account_id,
-        "currency": currency or None,
+        "currency": currency,
     }
     consent_end = None
     if bank is not None and bank.linked is not None:

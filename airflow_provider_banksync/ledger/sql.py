@@ -7,7 +7,6 @@ other. The later read wins.
 
 from __future__ import annotations
 
-from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
@@ -16,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from airflow_provider_banksync.api.redaction import redact
 from airflow_provider_banksync.ledger.changes import Truth, concat
 from airflow_provider_banksync.ledger.columns import ACCOUNT_ID, TIMESTAMP, WORKSPACE_ID
+from airflow_provider_banksync.ledger.sql_database import SqlDatabase
 from airflow_provider_banksync.ledger.sql_dialect import Found, SqlTable, quote
 from airflow_provider_banksync.ledger.state import STATE_SCHEMA, state_rows, states_of
 from airflow_provider_banksync.ledger.table import Applied, LedgerError, Part, compute_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from airflow_provider_banksync.extract.partition import Partition
     from airflow_provider_banksync.ledger.columns import Columns
@@ -56,7 +55,7 @@ class SqlLedger:
     ) -> None:
         self.name = table if schema is None else f"{schema}.{table}"
         self.columns = columns
-        self._connect = connect
+        self._database = SqlDatabase(connect, dialect, self.name)
         self._dialect = dialect
         day = columns.day if columns.is_windowed else None  # of a daily table, the key has it
         index = () if day is None else (*columns.owner, day)
@@ -68,7 +67,10 @@ class SqlLedger:
 
     def open(self) -> list[PartState]:
         """Check the table, if it exists, and return the state of each account."""
-        with self._connection() as connection, self._transaction(connection, write=False) as cursor:
+        with (
+            self._database.connection() as connection,
+            self._database.transaction(connection, write=False) as cursor,
+        ):
             for table in (self._table, self._state):
                 if len(table.name.encode()) > self._dialect.max_name:
                     raise self._refused(
@@ -131,7 +133,10 @@ class SqlLedger:
 
     def rows_of(self, partition: Partition) -> pa.Table:
         """Return all rows of an account."""
-        with self._connection() as connection, self._transaction(connection, write=False) as cursor:
+        with (
+            self._database.connection() as connection,
+            self._database.transaction(connection, write=False) as cursor,
+        ):
             if self._dialect.describe(cursor, self._table) is None:
                 return self.columns.schema.empty_table()
             part = Part(partition, self.columns.schema.empty_table(), Truth(), datetime.now(timezone.utc))
@@ -147,7 +152,7 @@ class SqlLedger:
         """Create the tables if they do not exist, and add the columns that a later version of this package has."""
         if self._is_ready:
             return
-        with self._transaction(connection) as cursor:
+        with self._database.transaction(connection) as cursor:
             self._dialect.lock(cursor, self.name)
             exists = self._check(cursor)
             if not exists and self._dialect.describe(cursor, self._state) is not None:
@@ -155,42 +160,21 @@ class SqlLedger:
                 cursor.execute(f"DROP TABLE {self._state.quoted}")
             for table in (self._table, self._state):
                 if exists:
-                    self._add_columns(cursor, table)
+                    self._database.add_columns(cursor, table)
                 else:
-                    self._create(cursor, table)
+                    self._database.create(cursor, table)
         self._is_ready = True
-
-    def _create(self, cursor: Any, table: SqlTable) -> None:
-        lines = [
-            f"{self._definition(field)}{' NOT NULL' if field.name in table.key else ''}"
-            for field in table.columns
-        ]
-        keys = ", ".join(map(quote, table.key))
-        cursor.execute(f"CREATE TABLE {table.quoted} ({', '.join(lines)}, PRIMARY KEY ({keys}))")
-        if table.index:
-            columns = ", ".join(map(quote, table.index))
-            index = quote(f"{table.name}_index")
-            cursor.execute(f"CREATE INDEX {index} ON {table.quoted} ({columns})")
-
-    def _add_columns(self, cursor: Any, table: SqlTable) -> None:
-        found = self._dialect.describe(cursor, table)
-        for field in table.columns:
-            if found is not None and field.name not in found.types:
-                cursor.execute(f"ALTER TABLE {table.quoted} ADD COLUMN {self._definition(field)}")
-
-    def _definition(self, field: pa.Field) -> str:
-        return f"{quote(field.name)} {self._dialect.type_of(field.type)}"
 
     # --- apply ---
 
     def apply(self, parts: Sequence[Part], rules: Rules) -> Applied:
         """Change the table so that it equals the parts, in one transaction for each workspace."""
         applied = Applied()
-        with self._connection() as connection:
+        with self._database.connection() as connection:
             self._make_ready(connection)
             ordered = sorted(parts, key=_workspace_of)
             for workspace_id, group in groupby(ordered, key=_workspace_of):
-                with self._transaction(connection) as cursor:
+                with self._database.transaction(connection) as cursor:
                     self._dialect.lock(cursor, f"{self.name}/{workspace_id}")
                     computed = self._apply(cursor, workspace_id, list(group), rules)
                 applied.unavailable += computed.unavailable
@@ -274,32 +258,6 @@ class SqlLedger:
                 rows = rows.set_column(place, rows.schema.field(place), pa.nulls(1, TIMESTAMP))
                 end = f"ON CONFLICT ({key}) DO UPDATE SET {name} = excluded.{name}"
             cursor.execute(f"{insert} {end}", self._dialect.to_values(rows)[0])
-
-    # --- transactions ---
-
-    @contextmanager
-    def _connection(self) -> Iterator[Any]:
-        """Open a connection, and turn the errors of its driver into `LedgerError`."""
-        with closing(self._connect()) as connection:
-            try:
-                self._dialect.prepare(connection)
-                yield connection
-            except connection.Error as error:
-                message = redact(self._dialect.message_of(error))
-                raise LedgerError(f"the table {self.name} could not be read or written: {message}") from error
-
-    @contextmanager
-    def _transaction(self, connection: Any, *, write: bool = True) -> Iterator[Any]:
-        """Commit what happens inside, or nothing of it."""
-        with closing(connection.cursor()) as cursor:
-            try:
-                self._dialect.begin(cursor, write=write)
-                yield cursor
-                connection.commit()
-            except BaseException:
-                with suppress(connection.Error):
-                    connection.rollback()
-                raise
 
 
 def _workspace_of(part: Part) -> str:

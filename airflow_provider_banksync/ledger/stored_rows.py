@@ -1,4 +1,4 @@
-"""Reads the tables of a ledger, and writes the table of a reconciliation."""
+"""Reads the Delta Lake tables of a ledger, and writes the result of a reconciliation there."""
 
 from __future__ import annotations
 
@@ -76,13 +76,6 @@ class DeltaRows:
                     f'resource="{columns.resource}").',
                     permanent=True,
                 ) from None
-        found = {field.name for field in self._table.schema().fields}
-        if lacks := sorted(set(columns.schema.names) - found):
-            raise LedgerError(
-                f"{self.name} lacks the columns {', '.join(lacks)}. So it is not a table of {columns.resource} of "
-                "BankSyncToDeltaLakeOperator.",
-                permanent=True,
-            )
 
     @property
     def version(self) -> int | None:
@@ -97,7 +90,17 @@ class DeltaRows:
         since: date | None = None,
         seen_since: datetime | None = None,
     ) -> pa.Table:
-        """Return some columns of the table."""
+        """Return some columns of the table.
+
+        :raises LedgerError: it lacks columns.
+        """
+        found = {field.name for field in self._table.schema().fields}
+        if lacks := sorted(set(columns) - found):
+            raise LedgerError(
+                f"{self.name} lacks the columns {', '.join(lacks)}. So it is not a table of {self._columns.resource} "
+                "of BankSyncToDeltaLakeOperator.",
+                permanent=True,
+            )
         schema = self._columns.schema
         condition = pc.scalar(True)
         if since is not None:

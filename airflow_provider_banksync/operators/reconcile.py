@@ -28,7 +28,8 @@ _MAX_DAYS = 3_650
 class BankSyncReconcileOperator(BankSyncTaskMixin, BaseOperator):
     """Tell whether the transactions of each account explain its balances, and whether new ones still come.
 
-    The operator reads two tables that `BankSyncToDeltaLakeOperator` writes, and sends no request to BankSync. For each
+    The operator reads two tables that `BankSyncToDeltaLakeOperator` or `BankSyncToSqlOperator` writes, and sends no
+    request to BankSync. For each
     account and currency it compares the balances of two days with the posted transactions between them. The outcome of
     an account is one of these:
 
@@ -38,22 +39,25 @@ class BankSyncReconcileOperator(BankSyncTaskMixin, BaseOperator):
     - ``stale``: there has been no transaction for longer than is usual for this account, or its bank needs a new
       sign-in.
 
-    The result is a Delta table with one row for each account, currency and day of a run. A second run of the same day
-    replaces the rows. See docs/reconcile.md.
+    The result is a table of the same kind, with one row for each account, currency and day of a run. A second run of
+    the same day replaces the rows. See docs/reconcile.md.
 
     Returns a summary: ``table``, ``version``, ``day``, ``accounts``, the number of accounts with each outcome,
     ``differences`` (a list with ``workspace_id``, ``portal_name``, ``bank_id``, ``account_id``, ``currency``,
     ``difference``, ``first_day``, ``last_day`` and more, of at most 100 entries), ``difference_count``,
     ``transactions_version`` and ``balances_version``.
 
-    :param transactions: URL or absolute path of the table of transactions (templated).
-    :param balances: URL or absolute path of the table of balances (templated).
-    :param reconciliation: URL or absolute path of the table of results. The first run creates it (templated).
-    :param accounts: URL or absolute path of a table of accounts, which tells the types of accounts. Only for
-        ``liabilities="owed"`` (templated).
-    :param banks: URL or absolute path of a table of banks, which tells which banks need a new sign-in, and when each
-        was linked (templated).
+    :param transactions: the table of transactions: URL or absolute path of a Delta Lake table, or with `sql_conn_id`
+        the name of a SQL table (templated).
+    :param balances: the table of balances (templated).
+    :param reconciliation: the table of results. The first run creates it (templated).
+    :param accounts: a table of accounts, which tells the types of accounts. Only for ``liabilities="owed"``
+        (templated).
+    :param banks: a table of banks, which tells which banks need a new sign-in, and when each was linked (templated).
     :param storage_conn_id: Airflow connection of the object store, as for `BankSyncToDeltaLakeOperator` (templated).
+    :param sql_conn_id: Airflow connection of the database, of type ``postgres`` or ``sqlite``, if the tables are SQL
+        tables (templated).
+    :param schema: of the SQL tables. None means the default one (templated).
     :param workspace_ids: reconcile these workspaces only (templated).
     :param from_date: first day of the balances, ``YYYY-MM-DD``. Without it, `days` counts (templated).
     :param days: how many days before the day of the run the balances begin.
@@ -74,6 +78,8 @@ class BankSyncReconcileOperator(BankSyncTaskMixin, BaseOperator):
         "accounts",
         "banks",
         "storage_conn_id",
+        "sql_conn_id",
+        "schema",
         "workspace_ids",
         "from_date",
         "tolerance",
@@ -91,6 +97,8 @@ class BankSyncReconcileOperator(BankSyncTaskMixin, BaseOperator):
         accounts: str | None = None,
         banks: str | None = None,
         storage_conn_id: str | None = None,
+        sql_conn_id: str | None = None,
+        schema: str | None = None,
         workspace_ids: Sequence[str] | None = None,
         from_date: str | date | None = None,
         days: int = 90,
@@ -112,6 +120,8 @@ class BankSyncReconcileOperator(BankSyncTaskMixin, BaseOperator):
         self.accounts = accounts
         self.banks = banks
         self.storage_conn_id = storage_conn_id
+        self.sql_conn_id = sql_conn_id
+        self.schema = schema
         self.workspace_ids = workspace_ids
         self.from_date = from_date
         self.days = days

@@ -23,6 +23,7 @@ from airflow_provider_banksync.ledger.reconciliation import (
     BALANCE_COLUMNS,
     DIFFERENCE,
     OUTCOMES,
+    RESULT_KEY,
     RESULT_SCHEMA,
     ROW_COLUMNS,
     STALE,
@@ -33,6 +34,7 @@ from airflow_provider_banksync.ledger.reconciliation import (
 )
 from airflow_provider_banksync.tasks.data_interval import due_time
 from airflow_provider_banksync.tasks.delta_table import delta_location, require_deltalake
+from airflow_provider_banksync.tasks.sql_table import sql_database
 from airflow_provider_banksync.tasks.unavailable import MAX_LISTED
 
 if TYPE_CHECKING:
@@ -62,6 +64,8 @@ class ReconcileRequest:
     accounts: str | None
     banks: str | None
     storage_conn_id: str | None
+    sql_conn_id: str | None
+    schema: str | None
     workspace_ids: Sequence[str] | None
     from_date: str | date | None
     days: int
@@ -72,6 +76,12 @@ class ReconcileRequest:
 
     def __post_init__(self) -> None:
         _ = self.first_day, self.largest_tolerance, self.workspaces
+        if self.sql_conn_id is not None and self.storage_conn_id is not None:
+            raise BankSyncConfigError(
+                "storage_conn_id is for Delta Lake tables, and sql_conn_id for SQL tables. Pass one of them."
+            )
+        if self.schema is not None and self.sql_conn_id is None:
+            raise BankSyncConfigError("schema is for SQL tables, which need a sql_conn_id.")
 
     @property
     def first_day(self) -> date | None:
@@ -97,14 +107,27 @@ class ReconcileRequest:
 
     def open(self, argument: str, resource: str) -> StoredRows:
         """Return the table of an argument, as it is now."""
+        name = getattr(self, argument)
+        if self.sql_conn_id is not None:
+            connect, dialect = sql_database(argument, self.sql_conn_id, name, self.schema)
+            from airflow_provider_banksync.ledger.sql_rows import SqlRows
+
+            return SqlRows(connect, dialect, Columns(resource), name, self.schema)
         require_deltalake()
         from airflow_provider_banksync.ledger.stored_rows import DeltaRows
 
-        uri, options = delta_location(argument, getattr(self, argument), self.storage_conn_id)
+        uri, options = delta_location(argument, name, self.storage_conn_id)
         return DeltaRows(uri, Columns(resource), options)
 
     def open_results(self) -> StoredResults:
         """Return the table of the result."""
+        if self.sql_conn_id is not None:
+            connect, dialect = sql_database(
+                "reconciliation", self.sql_conn_id, self.reconciliation, self.schema
+            )
+            from airflow_provider_banksync.ledger.sql_rows import SqlResults
+
+            return SqlResults(connect, dialect, self.reconciliation, self.schema, RESULT_SCHEMA, RESULT_KEY)
         require_deltalake()
         from airflow_provider_banksync.ledger.stored_rows import DeltaResults
 

@@ -12,9 +12,12 @@ from airflow_provider_banksync.exceptions import BankSyncConfigError
 from airflow_provider_banksync.ledger.columns import Columns
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from airflow.providers.common.compat.sdk import Connection
 
     from airflow_provider_banksync.ledger.sql import SqlLedger
+    from airflow_provider_banksync.ledger.sql_dialect import SqlDialect
 
 _CHECK_TEMPLATE = "If it comes from a template, check the rendered value."
 _OURS = "airflow_provider_banksync.ledger"
@@ -58,11 +61,24 @@ def open_sql_table(sql_conn_id: str, table: str, schema: str | None, resource: s
     :raises BankSyncConfigError: if a name is not one of a table, or the connection does not exist or is of another
         type, or what it needs is not installed.
     """
-    _validate_name("table", table)
+    opener, dialect = sql_database("table", sql_conn_id, table, schema)
+    from airflow_provider_banksync.ledger.sql import SqlLedger
+
+    return SqlLedger(opener, dialect, Columns(resource), table, schema)
+
+
+def sql_database(
+    argument: str, sql_conn_id: str, table: str, schema: str | None
+) -> tuple[Callable[[], Any], SqlDialect]:
+    """Return what opens connections, and the dialect of the database. Reads Airflow's connection, and does not connect.
+
+    :param argument: of the table, for errors.
+    """
+    _validate_name(argument, table)
     if "." in table:
         schema_name, _, name = table.rpartition(".")
         raise BankSyncConfigError(
-            f"table {table!r} has a dot.", hint=f"Write schema={schema_name!r}, table={name!r}."
+            f"{argument} {table!r} has a dot.", hint=f"Write schema={schema_name!r}, {argument}={name!r}."
         )
     if schema is not None:
         _validate_name("schema", schema)
@@ -76,16 +92,13 @@ def open_sql_table(sql_conn_id: str, table: str, schema: str | None, resource: s
             hint=f"Install it on every worker: pip install {database.package}",
         ) from error
     try:
-        from airflow_provider_banksync.ledger.sql import SqlLedger
-
         dialect = _load(*database.dialect)()
     except ImportError as error:
         raise BankSyncConfigError(
             f"the library pyarrow is needed for a SQL table: {error}.",
             hint="Install it on every worker: pip install 'pyarrow>=18'",
         ) from error
-    opener = _Opener(sql_conn_id, connection, hook_class(**{database.argument: sql_conn_id}))
-    return SqlLedger(opener, dialect, Columns(resource), table, schema)
+    return _Opener(sql_conn_id, connection, hook_class(**{database.argument: sql_conn_id})), dialect
 
 
 class _Opener:
