@@ -21,9 +21,9 @@ __all__ = [
     "mask_secret",
     "read_xcom",
     "redact_secrets",
+    "rescheduled_since",
     "stored_size",
     "task_state",
-    "was_rescheduled",
     "write_xcom",
 ]
 
@@ -68,14 +68,21 @@ def stored_size(value: Any) -> int:
     return len(stored if isinstance(stored, bytes) else json.dumps(stored))
 
 
-def was_rescheduled(context: Any) -> bool:
-    """Tell whether this try of a sensor has polled before, in another process."""
+def rescheduled_since(context: Any) -> float | None:
+    """Return when a sensor first polled, if it has polled before, in another process. None: this is its first poll.
+
+    In seconds since the epoch; 0.0 if Airflow does not say when.
+    """
     if AIRFLOW >= (3,):
-        return bool(context.get("task_reschedule_count"))
+        if not context.get("task_reschedule_count"):
+            return None
+        first = context["ti"].get_first_reschedule_date(context) if "ti" in context else None
+        return first.timestamp() if first is not None else 0.0
     # Airflow 2 has no such value. Its own sensors also query the database.
     rows = import_module("airflow.models.taskreschedule").TaskReschedule
     with import_module("airflow.utils.session").create_session() as session:
-        return session.scalar(rows.stmt_for_task_instance(context["ti"]).limit(1)) is not None
+        row = session.scalar(rows.stmt_for_task_instance(context["ti"]).limit(1))
+        return None if row is None else row.start_date.timestamp()
 
 
 def task_state(instance: Any) -> str | None:

@@ -97,22 +97,22 @@ class BankSyncSensor(BankSyncTaskMixin, BaseSensorOperator):
     def poke(self, context: Context) -> PokeReturnValue:
         """Poll once. A poll that fails with a transient error counts as "not yet".
 
-        So does a 404 in the first minute, or in reschedule mode a 404 of the first poll.
+        So does a 404 that has not lasted a minute, or in reschedule mode a 404 in the first minute of the wait.
         """
         from airflow_provider_banksync.api.flows import polling
         from airflow_provider_banksync.api.retry_policy import NotFoundGrace
-        from airflow_provider_banksync.compat import was_rescheduled
+        from airflow_provider_banksync.compat import rescheduled_since
 
         with fail_on_permanent_errors(BankSyncJobError):
             if self._condition is None:
                 self._condition = self._trigger().condition(self.log)
-                again = self.reschedule and was_rescheduled(context)
-                self._condition.already_warned = again
-                self._not_found = NotFoundGrace(float("-inf") if again else None)
+                since = rescheduled_since(context) if self.reschedule else None
+                self._condition.already_warned = since is not None
+                self._not_found = NotFoundGrace(since)
             try:
                 row = self.hook.get_conn().run(polling.poll_once(self._condition, self.timeout))
             except BankSyncError as error:
-                if not (polling.may_pass(error) or self._not_found.covers(error, time.monotonic())):
+                if not (polling.may_pass(error) or self._not_found.covers(error, time.time())):
                     raise
                 self.log.warning("The poll failed: %s Polling again.", error)
                 row = None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timedelta, timezone
 from importlib.metadata import version
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -147,6 +149,27 @@ def test_a_timeout_shows_what_a_gateway_sent(
     banksync_sandbox.faults.add(Fault.answer(403, "<p>Be right back</p>", media_type="text/html"))
     with pytest.raises(AirflowSensorTimeout, match="A gateway or a proxy sent: Be right back"):
         run_task(sensor(**where, deferrable=deferrable, timeout=0.5))
+
+
+@COUNTS_RESCHEDULES
+@pytest.mark.parametrize(("seconds", "final"), [(10, False), (59, False), (61, True)])
+def test_a_rescheduled_sensor_waits_a_minute_for_a_job_that_a_replica_does_not_have(
+    banksync_sandbox: BankSyncSandbox, seconds: int, final: bool
+) -> None:
+    """Each poll is in a process of its own. Only Airflow knows when the first one was."""
+    where = started(banksync_sandbox)
+    missing = banksync_sandbox.faults.add(Fault.status(404), path="/v1/feeds/*/jobs/*")
+    first = datetime.now(timezone.utc) - timedelta(seconds=seconds)
+    ti = SimpleNamespace(get_first_reschedule_date=lambda _: first)
+    context: Any = {"task_reschedule_count": 3, "ti": ti}
+    if final:
+        with pytest.raises(AirflowFailException, match="BankSyncNotFoundError"):
+            sensor(**where, mode="reschedule").poke(context)
+    else:
+        assert not sensor(**where, mode="reschedule").poke(context)
+    assert missing.hits
+    banksync_sandbox.faults.clear()
+    sensor(**where, mode="reschedule").poke(context)  # no error
 
 
 @COUNTS_RESCHEDULES
