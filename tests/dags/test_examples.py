@@ -47,6 +47,7 @@ def test_every_example_is_tested() -> None:
         "banksync_family.py",
         "banksync_family_sync.py",
         "banksync_lake.py",
+        "banksync_ledger.py",
         "banksync_single_feed.py",
         "banksync_wait_with_sensor.py",
     ]
