@@ -21,7 +21,7 @@ class BankSyncToSqlOperator(LedgerOperator):
     on earlier days. Inside these days the API is the truth: the run inserts new rows, updates rows that differ, and
     deletes rows that the API does not have any more. Rows that are equal stay untouched. Each client is one
     transaction, so a reader sees all changes of a client, or none. A run that is killed loses nothing: the next run
-    ends in the same table. See docs/ledger.md.
+    ends in the same table. See docs/ledger-sql.md.
 
     It works with PostgreSQL 12 and later, and with SQLite. The first run creates the table, and beside it
     ``<table>_state``, which belongs to this operator.

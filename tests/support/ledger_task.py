@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from deltalake import DeltaTable
 
+from airflow_provider_banksync.compat import AIRFLOW
 from airflow_provider_banksync.transfers.delta_lake import BankSyncToDeltaLakeOperator
 from tests.support.account_data import truth
 from tests.support.task_runs import rendered
@@ -52,6 +53,10 @@ class LedgerRun:
             "data_interval_end": now,
             "outlet_events": None,
         }
+        if AIRFLOW < (3,):  # its check of who calls `execute` knows only the thread that imported it
+            from airflow.models.baseoperator import ExecutorSafeguard
+
+            ExecutorSafeguard._sentinel.callers = {}
         summary = self.operator.execute(context)  # type: ignore[arg-type]
         assert json.loads(json.dumps(summary)) == summary, "it fits into XCom"
         return summary

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 import signal
 import sqlite3
@@ -152,8 +151,9 @@ class PostgresServer:
     def stop(self) -> None:
         """Stop it, and remove its files."""
         # A clean stop writes everything to the disk, which may take a minute.
-        os.kill(self._server.get_pid(), signal.SIGQUIT)
-        self._server.cleanup()
+        process = self._server.get_postmaster_info().process
+        process.send_signal(signal.SIGQUIT)
+        process.wait(60)
         shutil.rmtree(self._folder, ignore_errors=True)
 
 

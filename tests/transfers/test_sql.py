@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -162,6 +163,19 @@ def test_a_schema_of_postgresql(banksync_sandbox: BankSyncSandbox, database: Dat
     assert summary["table"] == "Client books.transactions"
     assert by_key(database.rows("Client books.transactions")) == api_rows(from_date="2026-02-20")
     assert changes(task.run()) == (0, 0, 0)
+
+
+def test_the_page_works(banksync_sandbox: BankSyncSandbox, database: Database) -> None:
+    page = (ROOT / "docs" / "ledger-sql.md").read_text(encoding="utf-8")
+    code, query = (re.findall(rf"```{kind}\n(.*?)```", page, re.DOTALL)[0] for kind in ("python", "sql"))
+    names: dict[str, Any] = {}
+    exec(compile(code, "ledger-sql.md", "exec"), names)
+    operator = names["dag"].task_dict["transactions"]
+    assert (operator.sql_conn_id, operator.table, operator.schema) == (CONNECTION, "transactions", None)
+
+    database.run(from_date="2026-02-20", lookback_days=5).run()
+
+    assert database.execute(query)
 
 
 # --- other resources ---
