@@ -42,6 +42,16 @@ def test_what_the_package_writes_is_what_the_sandbox_serves(export: Path, family
     assert checked.bytes() == sum(path.stat().st_size for path in export.rglob("part-*"))
 
 
+def test_the_time_of_a_balance_may_be_another(export: Path, family: Family) -> None:
+    (base,) = export.glob("**/resource=accounts")
+    for path in base.glob("workspace_id=*/part-*"):
+        text = path.read_text("utf-8")
+        assert '"balanceAsOf":"20' in text
+        path.write_text(text.replace('"balanceAsOf":"20', '"balanceAsOf":"19'), "utf-8")
+    seal(base)
+    assert verify(export, family).problems == []
+
+
 def lose_a_row(files: list[Path]) -> None:
     files[0].write_bytes(b"".join(files[0].read_bytes().splitlines(keepends=True)[1:]))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +29,8 @@ def own_account(sandbox: BankSyncSandbox, kind: str) -> tuple[str, str, str]:
 
 def test_transactions_page_by_page(banksync_sandbox: BankSyncSandbox) -> None:
     bank, account, path = own_account(banksync_sandbox, "checking")
-    days = banksync_sandbox.clock.now().date().isoformat()
-    window = (banksync_sandbox.clock.now().date().replace(day=1).isoformat(), days)
+    today = banksync_sandbox.today
+    window = ((today - timedelta(days=30)).isoformat(), today.isoformat())
     pages = list(BankSyncHook().iter_transactions(bank, account, *window))
     assert len(pages) > 2
     assert all(0 < len(rows) <= 7 for rows, _ in pages[:-1])
