@@ -69,6 +69,7 @@ ENDS = (("lowest", "3.10"), ("3.3", "3.13"))
 WITH_LIBRARIES = (
     "tests/contract",
     "tests/sandbox",
+    "tests/operators/test_reconcile_sandbox.py",
     *(
         f"tests/transfers/test_{name}.py"
         for name in (

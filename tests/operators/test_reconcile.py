@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
+from contextlib import closing
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -12,6 +15,7 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 from deltalake import DeltaTable, write_deltalake
 
 from airflow_provider_banksync.exceptions import BankSyncConfigError
+from airflow_provider_banksync.ledger.columns import Columns
 from airflow_provider_banksync.operators.reconcile import BankSyncReconcileOperator
 from tests.support.ledger_task import delta_rows
 from tests.support.reconcile_task import NOW, Books, run_reconcile
@@ -286,6 +290,9 @@ def test_the_versions_of_the_tables_are_in_the_result(books: Books, reconcile: A
         ({"from_date": "2026-03-18"}, "leaves no two days"),
         ({"balances": "tables/balances"}, "balances 'tables/balances' is not an absolute path"),
         ({"transactions": None}, "transactions is None"),
+        ({"schema": "books"}, "schema is for SQL tables"),
+        ({"sql_conn_id": "books", "storage_conn_id": "lake"}, "Pass one of them"),
+        ({"sql_conn_id": "nowhere"}, "there is no connection 'nowhere'"),
     ],
 )
 def test_wrong_arguments_are_refused(
@@ -323,3 +330,27 @@ def test_a_result_table_of_an_earlier_version_gets_the_new_columns(reconcile: An
     write_deltalake(str(tmp_path / "reconciliation"), old, mode="overwrite", schema_mode="overwrite")
     _, rows = reconcile()
     assert rows["acc_1", "AUD"]["is_stale"] is False
+
+
+def test_a_sql_table_that_does_not_exist_or_has_other_columns_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "books.db"
+    monkeypatch.setenv("AIRFLOW_CONN_BOOKS", json.dumps({"conn_type": "sqlite", "host": str(path)}))
+    with closing(sqlite3.connect(path)) as database:
+        for resource in ("balances", "transactions"):
+            columns = ", ".join(f'"{name}" TEXT' for name in Columns(resource).schema.names)
+            database.execute(f"CREATE TABLE {resource} ({columns})")
+
+    def run(**names: str) -> None:
+        tables = {"transactions": "transactions", "balances": "balances", "reconciliation": "reconciliation"}
+        run_reconcile(tmp_path, sql_conn_id="books", **(tables | names))
+
+    with pytest.raises(AirflowFailException, match=r'nothing does not exist.*\(resource="transactions"\)'):
+        run(transactions="nothing")
+    with pytest.raises(AirflowFailException, match=r"lacks the columns .*not a table of balances"):
+        run(balances="transactions")
+    with pytest.raises(AirflowFailException, match=r"has the columns .*Use another table"):
+        run(reconciliation="balances")
+    with pytest.raises(AirflowFailException, match="has a dot"):
+        run(balances="main.balances")

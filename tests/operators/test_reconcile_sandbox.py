@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from airflow_provider_banksync.sandbox import BankSyncSandbox
 
 pytestmark = pytest.mark.banksync_sandbox(portals=3, time_scale=0, page_size=500, now=NOW)
-TABLES = ("transactions", "balances", "banks", "accounts")
+TABLES = ("transactions", "balances", "banks")
 
 
 @pytest.fixture(scope="session")
@@ -60,7 +60,7 @@ class Store:
         self.day += timedelta(days=1)
 
     def reconcile(self, **arguments: Any) -> dict[str, Any]:
-        names = {name: name for name in (*TABLES[:3], "reconciliation")}
+        names = {name: name for name in (*TABLES, "reconciliation")}
         if self.database is None:
             names = {name: str(self.folder / name) for name in names}
         else:
@@ -147,3 +147,25 @@ def test_a_stale_account_is_named(delta: Store, banksync_sandbox: BankSyncSandbo
     assert one in stale
     assert stale[one]["newest_row"] <= NOW.date()
     assert summary["difference"] == 0
+
+
+@pytest.mark.parametrize("order", [("transactions", "balances"), ("balances", "transactions")], ids=" ".join)
+@pytest.mark.banksync_sandbox(portals=3, time_scale=0, page_size=500, now=NOW, banks="restless")
+def test_rows_that_change_and_come_late_are_no_difference(
+    delta: Store, banksync_sandbox: BankSyncSandbox, order: tuple[str, ...]
+) -> None:
+    """Rows come up to 60 days late. So a reconciliation that is to find nothing else leaves 60 days open."""
+    one = account_ids(banksync_sandbox)[0]
+    for number in range(12):
+        if number == 6:
+            banksync_sandbox.banks.plant_difference(one, "1234.56")
+        delta.read_day(banksync_sandbox, order, from_date="2025-12-01", lookback_days=75)
+    banksync_sandbox.advance(days=61)
+    delta.day += timedelta(days=61)
+    delta.read_day(banksync_sandbox, order, from_date="2025-12-01", lookback_days=100)
+    summary = delta.reconcile(days=120, min_days_open=62, banks=None)
+
+    (found,) = summary["differences"]
+    assert (found["account_id"], found["difference"]) == (one, "1234.56")
+    assert (found["first_day"], found["last_day"]) == ("2026-03-09", "2026-03-10")
+    assert summary["reconciled"] == summary["accounts"] - 1
