@@ -62,10 +62,14 @@ with DAG(
     @task(trigger_rule="all_done", retries=0)
     def clients_to_call(results: list[dict[str, dict[str, str | None]] | None], mail_to: str) -> list[str]:
         """Return the failures, sorted by client, and tell a person. A failed sync task also has a result."""
-        rows = [row for result in results for row in (result or {}).values()]
-        lines = sorted(
-            f"{row['portal'] or 'own workspace'}: {row['error']}" for row in rows if row["error"] is not None
-        )
+        feeds: dict[tuple[str, str], list[str]] = {}
+        for row in (row for result in results for row in (result or {}).values() if row["error"] is not None):
+            feeds.setdefault((row["portal"] or "own workspace", row["error"]), []).append(row["feed_name"])
+        # A broken bank fails several feeds for one reason, and a client gets one line for it.
+        lines = [
+            f"{client}: {error} (feeds: {', '.join(sorted(set(names)))})"
+            for (client, error), names in sorted(feeds.items())
+        ]
         if lines:
             tell("\n".join(lines), mail_to)
         return lines

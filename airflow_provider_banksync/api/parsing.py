@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from airflow_provider_banksync.api.messages import Page, Row
 from airflow_provider_banksync.api.ownership import check_family_rows
+from airflow_provider_banksync.api.redaction import counted
 from airflow_provider_banksync.exceptions import BankSyncResponseError
 
 #: Where an answer may say how many rows there are.
@@ -55,12 +56,12 @@ def parse_whole_list(envelope: Row) -> list[Row]:
     meta = envelope.get("meta")
     places = (envelope, meta if isinstance(meta, dict) else {})
     if _has_more(places):
-        raise _partial(f"it has {len(rows)} rows and says that there are more")
+        raise _partial(f"it has {counted(len(rows), 'row')} and says that there are more")
     for place in places:
         for name in _TOTALS:
             total = whole_number(place.get(name))
             if total is not None and total != len(rows):
-                raise _partial(f"it has {len(rows)} rows, but its {name} is {total}")
+                raise _partial(f"it has {counted(len(rows), 'row')}, but its {name} is {total}")
     return rows
 
 

@@ -9,7 +9,7 @@ from airflow_provider_banksync import exceptions
 from airflow_provider_banksync.api import codec
 from airflow_provider_banksync.api.jobs import SIGN_IN_HINT, SIGN_IN_PROBLEM
 from airflow_provider_banksync.api.ownership import check_owner
-from airflow_provider_banksync.api.redaction import bullet_list, redact
+from airflow_provider_banksync.api.redaction import bullet_list, counted, redact
 
 if TYPE_CHECKING:
     from airflow_provider_banksync.api.config import ClientConfig
@@ -164,7 +164,8 @@ def _error_in_2xx(
         )
     kind = redact(response.headers.get("content-type", "no content type"), secret)
     return exceptions.BankSyncResponseError(
-        f"{response.status}, but the body ({len(response.body)} bytes, {kind}) is not BankSync's JSON envelope.",
+        f"{response.status}, but the body ({counted(len(response.body), 'byte')}, {kind}) is not BankSync's JSON "
+        "envelope.",
         hint=_NO_ENVELOPE_HINT,
         truncated=True,
     )

@@ -6,6 +6,7 @@ import posixpath
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_banksync.api.redaction import counted
 from airflow_provider_banksync.export.clean_up import concurrently
 from airflow_provider_banksync.export.manifest import parse_manifest, read_checkpoints
 from airflow_provider_banksync.export.storage import layout
@@ -31,8 +32,9 @@ class Verification:
 
     def __str__(self) -> str:
         return (
-            f"{self.manifests} manifests list {self.files} files, {self.rows} rows, {self.bytes} bytes. "
-            f"{len(self.problems)} problems."
+            f"{counted(self.manifests, 'manifest')}, {counted(self.files, 'file')}, {counted(self.rows, 'row')}, "
+            f"{counted(self.bytes, 'byte')}. "
+            f"{counted(len(self.problems), 'problem')}."
         )
 
 

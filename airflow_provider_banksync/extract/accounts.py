@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_provider_banksync.api import endpoints, raw_pages
 from airflow_provider_banksync.api.page_check import CountCheck, PageCheck, day_of, id_of
+from airflow_provider_banksync.api.redaction import counted
 from airflow_provider_banksync.exceptions import (
     BankSyncError,
     BankSyncNotFoundError,
@@ -115,9 +116,8 @@ class AccountReader:
         """
         partitions = self._plan.partitions
         if self._plan.resumed:
-            self._log.info(
-                "An earlier try has read %d accounts. %d are left.", self._plan.resumed, len(partitions)
-            )
+            done, left = counted(self._plan.resumed, "account"), counted(len(partitions), "account")
+            self._log.info("Complete already: %s. Left to read: %s.", done, left)
         reads = [Read(partition, partial(self._read, partition)) for partition in partitions]
         isolated = IsolatedReads(self._concurrency, self._log, has_answered=self._plan.resumed > 0)
         self._progress.started = time.monotonic()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_banksync.api import retry_policy
+from airflow_provider_banksync.api.redaction import counted
 from airflow_provider_banksync.exceptions import BankSyncError, BankSyncNotFoundError
 from airflow_provider_banksync.extract.partition import (
     RATE_LIMITED,
@@ -92,7 +93,11 @@ class IsolatedReads:
     async def _run_again(self) -> None:
         groups = _group_by_bank(self._again)
         await self._let_replicas_catch_up()
-        self._log.info("Trying what failed once more: %d reads of %d banks.", len(self._again), len(groups))
+        self._log.info(
+            "Trying what failed once more: %s of %s.",
+            counted(len(self._again), "read"),
+            counted(len(groups), "bank"),
+        )
         self._is_last_round = True
         # One more failure of a bank that was set aside is enough to give it up.
         set_aside = [bank for bank, count in self._failures.items() if count >= MAX_FAILURES_OF_BANK]

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 KILL_TIMEOUT = 5.0
 #: Seconds that the first request of a connection test may take: to connect, and to be silent.
 TEST_TIMEOUT = 5.0
+_MAY_SYNC = (
+    "It should be able to start syncs: BankSync did not refuse to cancel a job, which needs the same scope."
+)
 
 
 class BankSyncHook(WorkspaceMethods, BankMethods, FeedMethods, BaseHook):
@@ -264,9 +267,12 @@ class BankSyncHook(WorkspaceMethods, BankMethods, FeedMethods, BaseHook):
         try:
             self.get_conn().send(endpoints.cancel_job(nothing, nothing))
         except BankSyncPermissionError:
-            return "It may not start syncs: it needs the scope jobs:write, and an owner with the role editor."
+            return (
+                "It may not start syncs, because it may not cancel jobs: it needs the scope jobs:write, and an owner "
+                "with the role editor."
+            )
         except (BankSyncNotFoundError, BankSyncValidationError):
-            return "It may start syncs."
+            return _MAY_SYNC
         except BankSyncError as error:
             return f"Whether it may start syncs is unknown: {error}"
-        return "It may start syncs."
+        return _MAY_SYNC

@@ -39,6 +39,7 @@ from airflow_provider_banksync.tasks.base import (
     fail_on_permanent_errors,
     log_deferral,
 )
+from airflow_provider_banksync.tasks.literals import validate_literal_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -137,8 +138,8 @@ class BankSyncFamilySyncOperator(BankSyncTaskMixin, BaseOperator):
         validate_literal_days(from_date, to_date)
         validate_literal_data_types(data_types)
         self.scope: str = scope
-        self.workspace_ids = workspace_ids
-        self.feed_ids = feed_ids
+        validate_literal_arguments(workspace_ids=workspace_ids, feed_ids=feed_ids, workspace_id=workspace_id)
+        self.workspace_ids, self.feed_ids = workspace_ids, feed_ids
         self.data_types = data_types
         self.from_date, self.to_date = from_date, to_date
         self.banksync_conn_id, self.workspace_id = banksync_conn_id, workspace_id

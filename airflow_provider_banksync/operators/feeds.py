@@ -14,6 +14,7 @@ from airflow_provider_banksync.tasks.base import (
     outlast_not_found,
     require_id,
 )
+from airflow_provider_banksync.tasks.literals import validate_literal_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -52,6 +53,7 @@ class BankSyncFeedOperator(BankSyncTaskMixin, BaseOperator):
             raise BankSyncConfigError("neither feed_id nor feed_name is given. Pass one of them.")
         if feed_id is not None and feed_name is not None:
             raise BankSyncConfigError("feed_id and feed_name are both given. Pass only one of them.")
+        validate_literal_arguments(feed_id=feed_id, workspace_id=workspace_id)
         self.feed_id = feed_id
         self.feed_name = feed_name
         self.banksync_conn_id = banksync_conn_id
@@ -135,6 +137,7 @@ class BankSyncUpsertFeedOperator(BankSyncTaskMixin, BaseOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        validate_literal_arguments(workspace_id=workspace_id)
         self.name = name
         self.definition = definition
         self.banksync_conn_id = banksync_conn_id

@@ -15,6 +15,7 @@ from airflow_provider_banksync.tasks.base import (
     progress_logger,
     require_id,
 )
+from airflow_provider_banksync.tasks.literals import validate_literal_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,6 +59,7 @@ class BankSyncCancelJobOperator(BankSyncTaskMixin, BaseOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        validate_literal_arguments(feed_id=feed_id, job_id=job_id, workspace_id=workspace_id)
         self.feed_id = feed_id
         self.job_id = job_id
         self.banksync_conn_id = banksync_conn_id

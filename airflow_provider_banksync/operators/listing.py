@@ -19,6 +19,7 @@ from airflow_provider_banksync.api.validation import (
 )
 from airflow_provider_banksync.exceptions import BankSyncConfigError
 from airflow_provider_banksync.tasks.base import BankSyncTaskMixin, fail_on_permanent_errors
+from airflow_provider_banksync.tasks.literals import validate_fields, validate_literal_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -98,6 +99,7 @@ class BankSyncListOperator(BankSyncTaskMixin, BaseOperator):
         validate_integer("max_xcom_bytes", max_xcom_bytes, least=1)
         self.resource: str = resource
         self.scope: str = scope
+        validate_literal_arguments(where=where, fields=fields, workspace_id=workspace_id)
         self.where = where
         self.fields = fields
         self.max_xcom_bytes = max_xcom_bytes
@@ -107,22 +109,29 @@ class BankSyncListOperator(BankSyncTaskMixin, BaseOperator):
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Fetch the rows, filter them and shape them."""
+        from airflow_provider_banksync.api.redaction import counted
         from airflow_provider_banksync.compat import stored_size
         from airflow_provider_banksync.extract.filters import matches, parse_where, refuse_unknown_fields
 
         with fail_on_permanent_errors():
             where = parse_where(self.where)
-            _check_fields(self.fields)
+            validate_fields(self.fields)
             rows, is_complete = self._list_rows(context)
             if is_complete:
                 refuse_unknown_fields("where", rows, where)
             matching = [row for row in rows if matches(row, where)]
             result = self.to_xcom(_shape(matching, self.fields))
             size = stored_size(result)
-            self.log.info("Listed %d of %d %s: %d bytes.", len(matching), len(rows), self.resource, size)
+            self.log.info(
+                "Listed %d of %s: %s.",
+                len(matching),
+                counted(len(rows), self.resource.removesuffix("s")),
+                counted(size, "byte"),
+            )
             if size > self.max_xcom_bytes:
                 raise BankSyncConfigError(
-                    f"{len(matching)} {self.resource} take {size} bytes, but max_xcom_bytes is {self.max_xcom_bytes}.",
+                    f"{counted(len(matching), self.resource.removesuffix('s'))} would take {counted(size, 'byte')}, "
+                    f"but max_xcom_bytes is {self.max_xcom_bytes}.",
                     hint="Filter with where= and fields=, export to a folder or bucket with "
                     "BankSyncToObjectStorageOperator, or raise max_xcom_bytes.",
                 )
@@ -136,6 +145,7 @@ class BankSyncListOperator(BankSyncTaskMixin, BaseOperator):
     def _list_rows(self, context: Context) -> tuple[list[dict[str, Any]], bool]:
         """Return the rows, and whether they are all."""
         from airflow_provider_banksync.api.http.async_client import AsyncClient
+        from airflow_provider_banksync.api.redaction import counted
         from airflow_provider_banksync.extract.listings import list_rows
         from airflow_provider_banksync.tasks.event_loop_thread import EventLoopThread
         from airflow_provider_banksync.tasks.unavailable import bound_unavailable, raise_unless_reported
@@ -158,20 +168,13 @@ class BankSyncListOperator(BankSyncTaskMixin, BaseOperator):
             unavailable,
             self.on_unavailable,
             context,
-            rest=f"There are {len(rows)} rows of the others.",
+            rest=f"Of the others, {counted(len(rows), 'row')} can be listed.",
             advice="Fix them, then clear this task.",
         )
         if self.on_unavailable == "report":
             report = bound_unavailable([each.to_json() for each in unavailable])
             context["ti"].xcom_push(key="unavailable", value=self.to_xcom(report))
         return rows, not unavailable
-
-
-def _check_fields(fields: object) -> None:
-    if fields is not None and (not isinstance(fields, (list, tuple, dict)) or not fields):
-        raise BankSyncConfigError(
-            f"fields must be a list of names, or a dict from new to old names, not {fields!r}."
-        )
 
 
 def _shape(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_banksync.sensors.base import BankSyncSensor
+from airflow_provider_banksync.tasks.literals import validate_literal_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +27,7 @@ class BankSyncBankConnectedSensor(BankSyncSensor):
 
     def __init__(self, *, bank_id: str, start_from_trigger: bool = False, **kwargs: Any) -> None:
         super().__init__(start_from_trigger=start_from_trigger, **kwargs)
+        validate_literal_arguments(bank_id=bank_id)
         self.bank_id = bank_id
         self._start_from_trigger(start_from_trigger)
 

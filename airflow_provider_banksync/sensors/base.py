@@ -23,6 +23,7 @@ from airflow_provider_banksync.tasks.base import (
     fail_on_permanent_errors,
     log_deferral,
 )
+from airflow_provider_banksync.tasks.literals import validate_literal_arguments
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context
@@ -70,6 +71,7 @@ class BankSyncSensor(BankSyncTaskMixin, BaseSensorOperator):
         if start_from_trigger and not deferrable:
             raise BankSyncConfigError("start_from_trigger=True needs deferrable=True.")
         self.banksync_conn_id = banksync_conn_id
+        validate_literal_arguments(workspace_id=workspace_id)
         self.workspace_id = workspace_id
         self.deferrable = deferrable
         self._condition: Condition[Any] | None = None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_banksync.api.validation import parse_datetime, validate_flag
 from airflow_provider_banksync.sensors.base import BankSyncSensor
+from airflow_provider_banksync.tasks.literals import validate_literal_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,6 +65,7 @@ class BankSyncFeedSyncedSensor(BankSyncSensor):
         super().__init__(start_from_trigger=start_from_trigger, **kwargs)
         if isinstance(synced_after, str) and "{" not in synced_after:
             parse_datetime("synced_after", synced_after)
+        validate_literal_arguments(feed_id=feed_id)
         self.feed_id = feed_id
         self.synced_after = synced_after
         self.fail_on_failed_job = validate_flag("fail_on_failed_job", fail_on_failed_job)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_banksync.api.validation import validate_flag
 from airflow_provider_banksync.sensors.base import BankSyncSensor
+from airflow_provider_banksync.tasks.literals import validate_literal_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,6 +38,7 @@ class BankSyncJobSensor(BankSyncSensor):
         **kwargs: Any,
     ) -> None:
         super().__init__(start_from_trigger=start_from_trigger, **kwargs)
+        validate_literal_arguments(feed_id=feed_id, job_id=job_id)
         self.feed_id = feed_id
         self.job_id = job_id
         self.fail_on_job_errors = validate_flag("fail_on_job_errors", fail_on_job_errors)

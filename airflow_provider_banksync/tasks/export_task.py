@@ -312,8 +312,8 @@ class ExportTask:
             names = "; ".join(str(each.partition) for each in gone[:_MAX_NAMED])
             more = f"; and {len(gone) - _MAX_NAMED} more" if len(gone) > _MAX_NAMED else ""
             self._log.warning(
-                "%d accounts or workspaces of the last export are not listed any more: %s%s. Their files stay, and "
-                "the manifest marks them as gone.",
+                "Accounts or workspaces of the last export that are not listed any more: %d. They are %s%s. Their "
+                "files stay, and the manifest marks them as gone.",
                 len(gone),
                 names,
                 more,

@@ -21,6 +21,7 @@ from airflow_provider_banksync.api.validation import (
     validate_resource,
 )
 from airflow_provider_banksync.tasks.base import BankSyncTaskMixin, fail_on_permanent_errors
+from airflow_provider_banksync.tasks.literals import validate_literal_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -89,6 +90,13 @@ class LedgerOperator(BankSyncTaskMixin, BaseOperator):
         validate_literal_days(from_date, None)
         self.resource = resource
         self.scope = scope
+        validate_literal_arguments(
+            workspace_ids=workspace_ids,
+            bank_ids=bank_ids,
+            account_ids=account_ids,
+            where=where,
+            workspace_id=workspace_id,
+        )
         self.workspace_ids = workspace_ids
         self.bank_ids = bank_ids
         self.account_ids = account_ids

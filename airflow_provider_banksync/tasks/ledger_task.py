@@ -198,7 +198,7 @@ class LedgerTask:
             f"{counted(counts.inserted, 'row')} inserted, {counts.updated} updated, {counts.deleted} deleted, in "
             f"{counted(len(counts.workspaces), 'workspace')}"
         )
-        self._log.info("%s: %s. %d rows were read.", self._table.name, changes, result.rows_read)
+        self._log.info("%s: %s. Read %s.", self._table.name, changes, counted(result.rows_read, "row"))
         raise_unless_reported(
             result.unavailable,
             self._request.on_unavailable,

@@ -11,6 +11,7 @@ import threading
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_banksync.api.redaction import counted
 from airflow_provider_banksync.compat import AIRFLOW, read_xcom, write_xcom
 from airflow_provider_banksync.tasks import family_plan
 from airflow_provider_banksync.tasks.trigger_events import encode_rows
@@ -77,7 +78,8 @@ class StartedJobs:
             return text
         if not self.save(jobs):
             self._log.warning(
-                "Airflow cannot store %d jobs for the trigger. A kill leaves them running.", len(jobs)
+                "Airflow cannot store %s for the trigger. A kill leaves such jobs running.",
+                counted(len(jobs), "job"),
             )
         return "{}"
 

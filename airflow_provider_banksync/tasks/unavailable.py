@@ -42,8 +42,9 @@ def raise_unless_reported(
             f"{format_unavailable(unavailable)}"
         )
     if unavailable and not reports:
+        verb = "is" if len(unavailable) == 1 else "are"
         raise AirflowFailException(
-            f"{len(unavailable)} of the accounts or banks are unavailable. {rest} {advice} With "
+            f"{len(unavailable)} of the accounts or banks {verb} unavailable. {rest} {advice} With "
             f"on_unavailable='report' the task succeeds in this case.{format_unavailable(unavailable)}"
         )
 

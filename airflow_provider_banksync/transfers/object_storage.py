@@ -26,6 +26,7 @@ from airflow_provider_banksync.api.validation import (
 )
 from airflow_provider_banksync.exceptions import BankSyncConfigError
 from airflow_provider_banksync.tasks.base import BankSyncTaskMixin, fail_on_permanent_errors
+from airflow_provider_banksync.tasks.literals import validate_literal_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -177,6 +178,13 @@ class BankSyncToObjectStorageOperator(BankSyncTaskMixin, BaseOperator):
         if resource in RESOURCES and not is_rendered_later(scope):
             validate_resource(resource, scope)
         validate_literal_days(from_date, to_date)
+        validate_literal_arguments(
+            workspace_ids=workspace_ids,
+            bank_ids=bank_ids,
+            account_ids=account_ids,
+            where=where,
+            workspace_id=workspace_id,
+        )
         self.resource: str = resource
         self.destination = destination
         self.storage_conn_id = storage_conn_id

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import runpy
 import sqlite3
 import subprocess
 import sys
@@ -168,6 +169,26 @@ def test_the_family_of_25_clients(banksync_sandbox: BankSyncSandbox, run_dag: Ru
     check_family(banksync_sandbox, run, tmp_path / "export")
 
 
+def test_a_broken_bank_is_one_line_although_it_has_several_feeds() -> None:
+    names = runpy.run_path(str(ROOT / "example_dags" / "banksync_family_sync.py"))
+    tell = names["dag"].get_task("clients_to_call").python_callable
+    rows = {
+        feed: {"feed_name": f"Feed {feed}", "portal": portal, "error": error}
+        for feed, portal, error in (
+            ("a", "Falcon", "HSBC needs a sign-in"),
+            ("b", "Falcon", "HSBC needs a sign-in"),
+            ("c", "Falcon", "Notion is full"),
+            ("d", None, "HSBC needs a sign-in"),
+            ("e", "Fox", None),
+        )
+    }
+    assert tell([rows, None], "") == [
+        "Falcon: HSBC needs a sign-in (feeds: Feed a, Feed b)",
+        "Falcon: Notion is full (feeds: Feed c)",
+        "own workspace: HSBC needs a sign-in (feeds: Feed d)",
+    ]
+
+
 @pytest.mark.banksync_sandbox(portals=3, job_seconds=(0.2, 0.8), broken_banks=1, row_error_share=0)
 def test_the_family_in_one_task(
     banksync_sandbox: BankSyncSandbox, run_dag: RunDag, mail_server: SmtpServer
@@ -185,7 +206,8 @@ def test_the_family_in_one_task(
     results = {task["task_id"]: task["result"] for task in run["tasks"]}
     assert set(results["sync"]) == set(feeds) - trades, "there is a result although the task has failed"
     assert {feed_id for feed_id, row in results["sync"].items() if row["error"]} == doomed
-    assert len(results["clients_to_call"]) == len(doomed)
+    reasons = {(feeds[each]["portal"]["name"], results["sync"][each]["error"]) for each in doomed}
+    assert len(results["clients_to_call"]) == len(reasons)
     for feed_id in doomed:
         portal, why = feeds[feed_id]["portal"]["name"], jobs[feed_id]["errors"][0]["message"]
         assert any(line.startswith(f"{portal}: ") and why in line for line in results["clients_to_call"])

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from airflow_provider_banksync.sandbox import BankSyncSandbox
 
 pytestmark = pytest.mark.banksync_sandbox(portals=1, time_scale=0)
+MAY_SYNC = (
+    "It should be able to start syncs: BankSync did not refuse to cancel a job, which needs the same scope."
+)
 ALL = "can read banks, feeds, integrations, enrichments. "
 
 
@@ -40,7 +43,7 @@ def test_the_command_line_shows_what_the_key_may_do(
     args = get_parser().parse_args(["connections", "test", "banksync_default"])
     args.func(args)
     shown = " ".join(capsys.readouterr().out.split())
-    assert f"({banksync_sandbox.workspace_id}). The key {ALL}It may start syncs." in shown
+    assert f"({banksync_sandbox.workspace_id}). The key {ALL}{MAY_SYNC}" in shown
     assert "Connection success!" in shown
     assert banksync_sandbox.jobs == [], "nothing was started"
 
@@ -60,8 +63,11 @@ def test_whether_the_key_may_start_syncs(
     hook = connect(monkeypatch, banksync_sandbox, password=banksync_sandbox.create_key(**key))
     works, words = hook.test_connection()
     assert works
-    no = "It may not start syncs: it needs the scope jobs:write, and an owner with the role editor."
-    assert words.endswith("It may start syncs." if may else no)
+    no = (
+        "It may not start syncs, because it may not cancel jobs: it needs the scope jobs:write, and an owner with "
+        "the role editor."
+    )
+    assert words.endswith(MAY_SYNC if may else no)
     feed = hook.list_feeds()[0]["id"]
     if may:
         hook.trigger_sync(feed)

@@ -36,7 +36,17 @@ from airflow_provider_banksync.tasks.family_state import KEY, VERSION
 from airflow_provider_banksync.tasks.trigger_events import results_from_event
 from airflow_provider_banksync.triggers.family import BankSyncFamilyJobsTrigger
 from tests.support.sandbox_data import truth
-from tests.support.task_runs import BOTH, HELD, Run, ending, restored, run_task, run_trigger, time_is_up
+from tests.support.task_runs import (
+    BOTH,
+    HELD,
+    Run,
+    ending,
+    rendered,
+    restored,
+    run_task,
+    run_trigger,
+    time_is_up,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -209,7 +219,7 @@ def test_what_there_is_not_is_an_error(
     banksync_sandbox: BankSyncSandbox, arguments: dict[str, Any], words: str
 ) -> None:
     with pytest.raises(AirflowFailException, match=words):
-        run_task(operator(**arguments))
+        run_task(rendered(operator, **arguments))
     assert banksync_sandbox.jobs == []
 
 

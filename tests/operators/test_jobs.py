@@ -13,7 +13,7 @@ from airflow_provider_banksync.hooks.banksync import BankSyncHook
 from airflow_provider_banksync.operators.jobs import BankSyncCancelJobOperator, BankSyncTriggerLearnOperator
 from airflow_provider_banksync.sandbox import Fault
 from tests.support.sandbox_data import family_feed, truth
-from tests.support.task_runs import HELD, ending, run_task
+from tests.support.task_runs import HELD, ending, rendered, run_task
 
 if TYPE_CHECKING:
     from airflow_provider_banksync.sandbox import BankSyncSandbox
@@ -108,7 +108,7 @@ def test_a_missing_job(banksync_sandbox: BankSyncSandbox) -> None:
 @pytest.mark.parametrize("bad", ["", "None", None])
 def test_an_empty_id_fails_at_once(banksync_sandbox: BankSyncSandbox, name: str, bad: Any) -> None:
     with pytest.raises(AirflowFailException, match=f"{name} is"):
-        run_task(cancel(**{"feed_id": "f", "job_id": "j", name: bad}))
+        run_task(rendered(cancel, **{"feed_id": "f", "job_id": "j", name: bad}))
     assert banksync_sandbox.requests == []
 
 

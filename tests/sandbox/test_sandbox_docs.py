@@ -113,3 +113,29 @@ def test_every_setting_can_be_given_to_the_command(capsys):
     other_names["block_default_user_agents"] = "allow-default-user-agents"
     for setting in inspect.signature(BankSyncSandbox).parameters:
         assert re.search(rf"--{other_names.get(setting, setting.replace('_', '-'))}\s", said), setting
+
+
+def test_a_database_without_tables_is_said(tmp_path):
+    (tmp_path / "nightly.py").write_text(
+        "from airflow.providers.common.compat.sdk import DAG\n"
+        "from airflow_provider_banksync.operators.listing import BankSyncListOperator\n"
+        "with DAG('nightly', schedule=None) as dag:\n"
+        "    BankSyncListOperator(task_id='feeds', resource='feeds')\n"
+    )
+    (tmp_path / "test_nightly.py").write_text(
+        "from nightly import dag\n\ndef test_it(banksync_sandbox, banksync_dag_test):\n    banksync_dag_test(dag)\n"
+    )
+    own = {name: value for name, value in os.environ.items() if not name.startswith("AIRFLOW")}
+    installed = any(each.name == "banksync_sandbox" for each in entry_points(group="pytest11"))
+    plugin = [] if installed else ["-p", "airflow_provider_banksync.sandbox.pytest_plugin"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-W", "ignore", *plugin],
+        cwd=tmp_path,
+        env={**own, "AIRFLOW_HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 1, done.stdout
+    assert "Airflow's database has no tables. Before the tests, run: airflow db migrate" in done.stdout

@@ -366,8 +366,10 @@ def test_a_bank_that_there_is_not(
 @MODES
 @pytest.mark.parametrize("bad", ["", "  ", "None", None])
 def test_an_empty_id_fails_at_once(banksync_sandbox: BankSyncSandbox, deferrable: bool, bad: Any) -> None:
+    task = bank_sensor({"id": "{{ params.bank }}", "workspaceId": None}, deferrable=deferrable)
+    task.bank_id = bad
     with pytest.raises(AirflowFailException, match="bank_id is"):
-        run_task(bank_sensor({"id": bad, "workspaceId": None}, deferrable=deferrable))
+        run_task(task)
     assert banksync_sandbox.requests == []
 
 
@@ -379,7 +381,8 @@ def test_an_empty_id_fails_at_once(banksync_sandbox: BankSyncSandbox, deferrable
 def test_a_lost_workspace_is_not_the_parent(
     banksync_sandbox: BankSyncSandbox, deferrable: bool, bad: str
 ) -> None:
-    task = bank_sensor({"id": "b", "workspaceId": bad}, deferrable=deferrable)
+    task = bank_sensor({"id": "b", "workspaceId": "{{ params.portal }}"}, deferrable=deferrable)
+    task.workspace_id = bad
     with pytest.raises(AirflowFailException, match="workspace_id must be"):
         run_task(task)
     task.workspace_id, task._workspace_rendered_empty = (
@@ -447,10 +450,11 @@ def test_what_is_skipped_where_a_failure_is_none(
         pytest.skip("Airflow does not count the time of a sensor that pokes among its failures")
     bank = truth(banksync_sandbox, "/v1/banks?scope=family")[0]
     banksync_sandbox.break_bank(bank["id"])
+    task = bank_sensor(bank, deferrable=deferrable, **{how: True})
     if bank_id != "a real one":
-        bank["id"] = bank_id
+        task.bank_id = bank_id
     with pytest.raises(AirflowSkipException):
-        run_task(bank_sensor(bank, deferrable=deferrable, **{how: True}))
+        run_task(task)
 
 
 def test_a_deferral_outlives_the_triggers_deadline(banksync_sandbox: BankSyncSandbox) -> None:

@@ -154,10 +154,17 @@ def run_trigger(trigger: Any) -> Any:
     return json.loads(json.dumps(payload))
 
 
+LATE = ("resource", "scope", "from_date", "to_date")
+LATE_OF_ANY_TYPE = (
+    *("where", "fields", "workspace_ids", "bank_ids", "account_ids", "feed_ids"),
+    *("workspace_id", "feed_id", "job_id", "bank_id"),
+)
+
+
 def rendered(kind: Any, **arguments: Any) -> Any:
     """Return the operator as it is when Airflow has rendered its arguments: they were templates in the DAG file."""
-    names = ("resource", "scope", "from_date", "to_date")
-    late = {name: arguments[name] for name in names if isinstance(arguments.get(name), str)}
+    late = {name: arguments[name] for name in LATE if isinstance(arguments.get(name), str)}
+    late |= {name: arguments[name] for name in LATE_OF_ANY_TYPE if name in arguments}
     operator = kind(**{**arguments, **dict.fromkeys(late, "{{ params.later }}")})
     for name, value in late.items():
         setattr(operator, name, value)

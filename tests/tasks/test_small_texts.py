@@ -108,4 +108,4 @@ def test_a_family_sync_speaks_soon() -> None:
         now[0] = float(second)
         sync.log_progress()
     assert [at for at, _ in lines] == [10.0, 70.0]
-    assert lines[0][1].startswith("0 of 3 feeds are done")
+    assert lines[0][1].startswith("Done: 0 of 3 feeds")

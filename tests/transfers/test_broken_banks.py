@@ -137,9 +137,7 @@ def test_an_account_that_allows_no_more_requests_costs_only_itself(
     banksync_sandbox.faults.add(Fault.rate_limited(43_200), path=path)
     task.max_tries, began = 3, time.monotonic()
     if on_unavailable == "fail":
-        with pytest.raises(
-            AirflowFailException, match=r"1 of the accounts or banks are unavailable.*\n.*429"
-        ):
+        with pytest.raises(AirflowFailException, match=r"1 of the accounts or banks is unavailable.*\n.*429"):
             task.run(on_unavailable=on_unavailable)
     else:
         summary = task.run(on_unavailable=on_unavailable)

@@ -49,7 +49,7 @@ def test_a_good_export(lake: Path, capsys: pytest.CaptureFixture[str]) -> None:
     manifests = [json.loads(path.read_bytes()) for path in lake.rglob("_manifest.json")]
     files = [file for manifest in manifests for file in manifest["files"]]
     assert capsys.readouterr().out == (
-        f"3 manifests list {len(files)} files, {sum(file['rows'] for file in files)} rows, "
+        f"3 manifests, {len(files)} files, {sum(file['rows'] for file in files)} rows, "
         f"{sum(file['bytes'] for file in files)} bytes. 0 problems.\n"
     )
 
@@ -80,7 +80,7 @@ def test_a_difference_is_named(
     assert main(["verify", lake.as_uri()]) == 1
     first, summary = capsys.readouterr().out.splitlines()
     assert first.startswith(problem.format(path.relative_to(lake)))
-    assert summary.endswith("1 problems.")
+    assert summary.endswith(" 1 problem.")
 
 
 def test_sizes_alone_do_not_show_changed_content(lake: Path) -> None:

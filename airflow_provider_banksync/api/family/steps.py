@@ -30,6 +30,7 @@ VERBOSE_UP_TO = 50
 _TRACK_MESSAGES = {
     "started": "Started sync of %s, job %s.",
     "resumed": "Resumed sync of %s, job %s.",
+    "in this try": "Waiting for sync of %s, job %s, which this try has started.",
     "attached": "Attached to the running sync of %s, job %s.",
 }
 
@@ -175,7 +176,9 @@ def resume_own_job(state: FamilySyncState, feed: FeedState, rows: list[Row]) -> 
     if is_new:
         _note_creation(state, own)
     feed.known_job_ids = None
-    track_job(state, feed, own, Ownership.PROVED if proved else Ownership.INFERRED, origin="resumed")
+    # The worker starts the first feed, and the trigger goes on with it.
+    origin = "in this try" if proved and _is_of_this_try(state, own) else "resumed"
+    track_job(state, feed, own, Ownership.PROVED if proved else Ownership.INFERRED, origin=origin)
     return True
 
 
@@ -202,8 +205,11 @@ def handle_conflict(state: FamilySyncState, feed: FeedState, running: Row) -> No
 def track_job(
     state: FamilySyncState, feed: FeedState, job: Row, ownership: Ownership, *, origin: str
 ) -> None:
-    """Poll the job until it has ended."""
-    feed.ownership, feed.origin = ownership, origin
+    """Poll the job until it has ended.
+
+    :param origin: a key of `_TRACK_MESSAGES`.
+    """
+    feed.ownership, feed.origin = ownership, "started" if origin == "in this try" else origin
     if jobs.is_ended(job):
         record_result(state, feed, job)
         return

@@ -29,6 +29,7 @@ from airflow_provider_banksync.api.family.state import (
     Phase,
 )
 from airflow_provider_banksync.api.jobs import Ownership
+from airflow_provider_banksync.api.redaction import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -180,11 +181,11 @@ class FamilySync:
         done = [feed for feed in state.feeds if feed.phase is Phase.DONE]
         running = sum(feed.phase is Phase.RUNNING for feed in state.feeds)
         state.log.info(
-            "%d of %d feeds are done, %d of them failed. %d syncs are running, %d are not started yet.",
+            "Done: %d of %s, of which %d failed. Running: %s. Not started yet: %d.",
             len(done),
-            len(state.feeds),
+            counted(len(state.feeds), "feed"),
             sum(feed.error is not None for feed in done),
-            running,
+            counted(running, "sync"),
             len(state.feeds) - len(done) - running,
         )
 
@@ -224,7 +225,7 @@ class FamilySync:
     def _begin_closing(self) -> None:
         state = self._state
         state.closing = [feed for feed in state.feeds if feed.phase is not Phase.DONE]
-        state.log.warning("The task timed out. %d feeds are not done.", len(state.closing))
+        state.log.warning("The task timed out. Not done: %s.", counted(len(state.closing), "feed"))
 
     def _next_to_close(self, waiting: list[FeedState]) -> Flow[None] | None:
         state = self._state

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from contextlib import suppress
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -113,6 +114,22 @@ def test_a_run_that_is_resumed_starts_no_sync_twice() -> None:
     assert [(result.job_id, result.origin) for result in sync.results()] == [
         ("j1", "resumed"),
         ("j2", "resumed"),
+    ]
+
+
+def test_the_job_that_this_try_has_started_is_not_resumed() -> None:
+    """In deferrable mode, the worker starts the first feed, and the trigger goes on with its job."""
+    sync, _ = family_sync(
+        "a", "b", recorded={"own_jobs": {"/a": "j1", "/b": "j2"}}, since=NOW, attempt_since=NOW
+    )
+    log = Mock()
+    sync._state.log = log
+    answer(next_step(sync), [job("j1")])
+    answer(next_step(sync), [job("j2", createdAt="2025-12-31T00:00:00Z")])
+    assert [result.origin for result in sync.results()] == ["started", "resumed"]
+    assert [call.args[0].split(" %s")[0] for call in log.info.call_args_list] == [
+        "Waiting for sync of",
+        "Resumed sync of",
     ]
 
 
@@ -312,7 +329,7 @@ def test_only_a_job_that_is_certainly_the_runs_own_is_cancelled_at_the_deadline(
         ("attached", "queued"),
         ("started", "cancelled"),
         ("started", "queued"),
-        ("resumed", "cancelled"),
+        ("started", "cancelled"),
     ]
     assert "Job j0 was left running, because this task did not start it." in str(a.error)
     assert "it is not certain that this task started it" in str(c.error)
