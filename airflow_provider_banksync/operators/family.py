@@ -139,8 +139,7 @@ class BankSyncFamilySyncOperator(BankSyncTaskMixin, BaseOperator):
         validate_literal_data_types(data_types)
         self.scope: str = scope
         validate_literal_arguments(workspace_ids=workspace_ids, feed_ids=feed_ids, workspace_id=workspace_id)
-        self.workspace_ids, self.feed_ids = workspace_ids, feed_ids
-        self.data_types = data_types
+        self.workspace_ids, self.feed_ids, self.data_types = workspace_ids, feed_ids, data_types
         self.from_date, self.to_date = from_date, to_date
         self.banksync_conn_id, self.workspace_id = banksync_conn_id, workspace_id
         self.if_running = validate_choice("if_running", if_running, IF_RUNNING)
