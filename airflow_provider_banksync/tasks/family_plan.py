@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from dataclasses import asdict, astuple
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,11 @@ MAX_PLAN = 20_000
 _SIZE = 8
 
 
+def stored_size(text: str) -> int:
+    """Return the number of characters that Airflow stores for a text. In JSON, one Chinese character needs six."""
+    return len(json.dumps(text))
+
+
 def encode_plan(feeds: list[Feed], results: list[FeedResult]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the arguments of the trigger, and those of the method in which the task continues.
 
@@ -36,7 +42,7 @@ def encode_plan(feeds: list[Feed], results: list[FeedResult]) -> tuple[dict[str,
         "feeds": encode_rows([astuple(feed) for feed in feeds]),
         "known": encode_rows([result.to_json() for result in results]),
     }
-    if sum(map(len, plan.values())) <= MAX_PLAN:
+    if sum(map(stored_size, plan.values())) <= MAX_PLAN:
         return plan, {}
     fingerprints = b"".join(_fingerprint(feed) for feed in feeds)
     return {"feeds": base64.b85encode(fingerprints).decode()}, plan

@@ -74,7 +74,7 @@ class StartedJobs:
     def pass_to_trigger(self, jobs: Mapping[str, str]) -> str:
         """Return the jobs as JSON text for a new trigger. If it has no room for them, it reads the record instead."""
         text = encode_rows(dict(jobs))
-        if len(text) <= family_plan.MAX_PLAN:
+        if family_plan.stored_size(text) <= family_plan.MAX_PLAN:
             return text
         if not self.save(jobs):
             self._log.warning(

@@ -67,6 +67,23 @@ def test_two_thousand_feeds_fit_into_a_trigger_of_mysql(
     assert [len(json.loads(kwargs[name])) for name in ("feeds", "known")] == [2_000, 200]
 
 
+@pytest.mark.parametrize("name", ["日本語の会社と口座の取引", "😀" * 20, "é" * 40, '"' * 60], ids=ascii)
+@pytest.mark.parametrize("count", [50, 100, 140, 200, 400])
+def test_names_that_need_many_bytes_fit_into_a_trigger_of_mysql(
+    banksync_sandbox: BankSyncSandbox, name: str, count: int
+) -> None:
+    """JSON writes one such character as up to twelve."""
+    feeds = [Feed(secrets.token_hex(10), secrets.token_hex(10), name, f"{name} {n}") for n in range(count)]
+    settings = FamilySettings(deadline=time.time() + 60, since=1_764_518_400.5, attempt_since=1_764_518_400.5)
+    context: Any = {"ti": Run()}
+    state = FamilyState(context, logging.getLogger(), {}, retries=0, durable=True)
+    own = {f"{feed.workspace_id}/{feed.feed_id}": secrets.token_hex(10) for feed in feeds}
+    sync = FamilySync(feeds, settings, clock=time.time, log=logging.getLogger(), own_jobs=own)
+    with pytest.raises(TaskDeferred) as deferral:
+        operator(deferrable=True)._defer(sync, state, [], TaskDeadline(settings.deadline))
+    assert stored_bytes(deferral.value) < 65_535
+
+
 @pytest.mark.banksync_sandbox(portals=3, job_seconds=(0.1, 0.2), row_error_share=0)
 def test_a_plan_of_fingerprints_has_the_same_results(
     banksync_sandbox: BankSyncSandbox, monkeypatch: pytest.MonkeyPatch
