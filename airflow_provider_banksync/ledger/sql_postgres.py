@@ -82,7 +82,10 @@ class Postgres:
             [value for right in rights for value in (oid, right)],
         )
         lacks = [right for right, has in zip(rights, cursor.fetchone(), strict=True) if not has]
-        return f"the user may not {', '.join(lacks)} there" if lacks else None
+        if lacks:
+            return f"the user may not {', '.join(lacks)} there"
+        cursor.execute("SELECT has_database_privilege(current_database(), 'TEMPORARY')")
+        return None if cursor.fetchone()[0] else "the user may not create temporary tables in the database"
 
     def _oid(self, cursor: Any, table: SqlTable) -> int | None:
         cursor.execute(

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -509,17 +510,29 @@ def test_a_database_that_cannot_be_reached(
     no_requests(banksync_sandbox, task.run, "could not connect with sql_conn_id 'books'")
 
 
-def test_the_user_may_not_create_tables(
-    task: LedgerRun, database: Database, banksync_sandbox: BankSyncSandbox
+@pytest.mark.parametrize("database", ["postgres"], indirect=True)
+@pytest.mark.parametrize(
+    ("schema", "change", "match"),
+    [
+        ("closed", "REVOKE ALL ON SCHEMA closed FROM books", "may not create tables in schema 'closed'"),
+        (None, "REVOKE DELETE ON transactions FROM books", "the user may not DELETE there"),
+        (None, "ALTER ROLE books SET default_transaction_read_only = on", "the database is read-only"),
+    ],
+    ids=["create", "delete", "read-only"],
+)
+def test_a_user_without_rights_is_refused(
+    banksync_sandbox: BankSyncSandbox, database: Database, schema: str | None, change: str, match: str
 ) -> None:
-    if database.kind == "sqlite":
-        pytest.skip("SQLite has no users")
+    task = database.run(resource="banks")
+    task.run()
     database.execute("CREATE SCHEMA closed")
-    database.execute("REVOKE ALL ON SCHEMA closed FROM books")
-
-    no_requests(
-        banksync_sandbox, lambda: task.run(schema="closed"), "may not create tables in schema 'closed'"
-    )
+    database.execute(change)
+    try:
+        no_requests(banksync_sandbox, lambda: task.run(schema=schema), match)
+    finally:
+        with closing(database.connect()) as connection:
+            connection.set_session(readonly=False, autocommit=True)
+            connection.cursor().execute("ALTER ROLE books RESET default_transaction_read_only")
 
 
 @pytest.mark.parametrize("database", ["postgres"], indirect=True)
