@@ -142,6 +142,9 @@ class SandboxApp:
             response = SandboxResponse(405, error_body("Method not allowed"), headers=allowed)
         else:
             response = await self._handle(request, operation, found[1])
+            credential = self.credentials.find(request.header(_KEY), request.header(_TOKEN))
+            stated = {} if credential is None else self.limiter.headers(credential.id, request.time)
+            response.headers.update(stated)
         if operation is None or self.check_response is None:
             return response
         breach = self.check_response(operation.method, operation.path, response)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -22,12 +23,14 @@ class RateLimit:
     """The requests that a key may send in any ``window`` sandbox seconds. A refused request does not count.
 
     ``retry_after`` is the form of the header that a refused client gets: "seconds" (real ones, whatever the clock's
-    scale) or a "date" by the sandbox's clock.
+    scale) or a "date" by the sandbox's clock. ``headers=True`` states the limit in the headers of every answer:
+    ``X-RateLimit-Limit``, ``X-RateLimit-Remaining`` and ``X-RateLimit-Reset`` (seconds). BankSync documents none.
     """
 
     requests: int = 100
     window: float = 60.0
     retry_after: str = "seconds"
+    headers: bool = False
 
     def __post_init__(self) -> None:
         check_whole("rate_limit", self.requests, 1, 1_000_000_000)
@@ -95,6 +98,18 @@ class RateLimiter:
         raise ApiError(
             429, "Rate limit exceeded", {"Retry-After": retry_after_text(left, limit.retry_after, now)}
         )
+
+    def headers(self, key_id: str, now: datetime) -> dict[str, str]:
+        """Return the headers that state the limit of a key. Empty if the sandbox does not state it."""
+        limit, recent = self._limit, self._admitted.get(key_id)
+        if limit is None or not limit.headers or not recent:
+            return {}
+        left = max(0.0, limit.window - (now - recent[0]).total_seconds()) / (self._clock.scale or 1)
+        return {
+            "X-RateLimit-Limit": str(limit.requests),
+            "X-RateLimit-Remaining": str(limit.requests - len(recent)),
+            "X-RateLimit-Reset": str(math.ceil(left)),
+        }
 
     def traffic(self, records: Sequence[RequestRecord]) -> Traffic:
         """Sum up recorded requests."""

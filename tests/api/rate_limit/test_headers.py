@@ -86,3 +86,15 @@ def test_a_key_with_thirty_requests_a_window() -> None:
         traffic = sandbox.traffic(sandbox.api_key)
     assert traffic.peak <= 30
     assert traffic.refused <= 6
+
+
+@pytest.mark.parametrize("states", [True, False], ids=["stated", "not stated"])
+def test_a_client_adapts_to_the_limit_that_the_sandbox_states(states: bool) -> None:
+    with BankSyncSandbox(portals=1, rate_limit=RateLimit(30, window=1.5, headers=states)) as sandbox:
+        config = ClientConfig(secret=sandbox.api_key, base_url=sandbox.url, rate_limit=100, rate_window=1.5)
+        with Client(config) as client:
+            for _ in range(70):
+                client.send(endpoints.whoami())
+        traffic = sandbox.traffic(sandbox.api_key)
+    assert limiter_for(config).limit == (30 if states else 100)
+    assert (traffic.refused == 0) == states
