@@ -68,6 +68,7 @@ ENDS = (("lowest", "3.10"), ("3.3", "3.13"))
 #: These depend on libraries only, and `make test` runs them with the newest. So they run with the lowest.
 WITH_LIBRARIES = (
     "tests/contract",
+    "tests/ledger",
     "tests/sandbox",
     "tests/operators/test_reconcile_sandbox.py",
     *(
@@ -75,6 +76,8 @@ WITH_LIBRARIES = (
         for name in (
             "absent",
             "broken_banks",
+            "delta_lake",
+            "delta_lake_on_s3",
             "drift",
             "holding_proxy",
             "late_writes",
@@ -88,7 +91,7 @@ WITH_LIBRARIES = (
 REAL_RUNS = (
     *(
         f"tests/dags/test_{name}.py"
-        for name in ("broken_bank", "examples", "export", "feeds_as_code", "rescheduled")
+        for name in ("broken_bank", "examples", "export", "feeds_as_code", "ledger", "rescheduled")
     ),
     "tests/docs/test_readme.py",
 )
