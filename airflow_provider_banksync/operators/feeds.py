@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator
@@ -67,9 +68,9 @@ class BankSyncFeedOperator(BankSyncTaskMixin, BaseOperator):
         self.log.info('Feed "%s" has the id %s.', self._shown_name(), feed_id)
         return feed_id
 
-    def _outlast_not_found(self, action: Callable[[], T]) -> T:
-        """Call a function about the feed. If a listing has just had the feed, a 404 must last a minute."""
-        return action() if self.feed_name is None else outlast_not_found(action, self.log)
+    def _outlasting(self, action: Callable[[], T]) -> Callable[[], T]:
+        """Return a function about the feed. If a listing has just had the feed, a 404 must last a minute."""
+        return action if self.feed_name is None else partial(outlast_not_found, action, self.log)
 
     def _shown_name(self) -> str:
         """Return the name of the feed for the log. It may come from a listing."""
@@ -289,7 +290,7 @@ class BankSyncDeleteFeedOperator(BankSyncFeedOperator):
         with fail_on_permanent_errors():
             try:
                 feed_id = found = self._find_feed_id()
-                self._outlast_not_found(lambda: self.hook.delete_feed(found))
+                self._outlasting(lambda: self.hook.delete_feed(found))()
             except BankSyncNotFoundError as error:
                 if self.if_missing == "fail":
                     raise

@@ -116,6 +116,6 @@ class BankSyncTriggerLearnOperator(BankSyncFeedOperator):
         """Request the learning."""
         with fail_on_permanent_errors():
             feed_id = self._find_feed_id()
-            answer = self._outlast_not_found(lambda: self.hook.trigger_learn(feed_id))
+            answer = self._outlasting(lambda: self.hook.trigger_learn(feed_id))()
             self.log.info("BankSync is learning from the destination of feed %s.", feed_id)
             return self.to_xcom(answer)  # type: ignore[no-any-return]  # a dict stays a dict

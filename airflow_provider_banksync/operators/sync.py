@@ -240,13 +240,13 @@ class BankSyncTriggerSyncOperator(BankSyncFeedOperator):
         request, attempts = durable.request, 0
         days = request.from_date, request.to_date
         while existing is None and attempts < MAX_START_ATTEMPTS:
-            known = self._outlast_not_found(durable.list_known_job_ids)
+            known = self._outlasting(durable.list_known_job_ids)()
             if self._killed:
                 raise BankSyncError("the task was killed before its sync started.")
             start = partial(self.hook.start_sync, request.feed_id, *days, known_job_ids=known)
             try:
                 with durable.requesting(known):
-                    existing = ExistingJob(*self._outlast_not_found(start))
+                    existing = ExistingJob(*self._outlasting(start)())
             except BankSyncConflictError as conflict:
                 rows = self.hook.list_jobs(request.feed_id)
                 existing = durable.find_running(rows)
