@@ -63,6 +63,9 @@ class BankMethods(HookMethods):
     ) -> Row:
         """Create a link to a hosted page where a person connects a bank or signs in again.
 
+        If a person links a bank anew instead of signing in again, its accounts and their whole history get new ids. See
+        docs/ledger.md for what a ledger does then.
+
         :param source: the aggregator: ``plaid`` or ``basiq``.
         :param institution_id: the bank, if you know it.
         :param country_codes: two-letter codes of the countries whose banks the page offers.

@@ -32,7 +32,7 @@ PIECE_ROWS = 50_000
 class LedgerSettings:
     """What a run reads.
 
-    :param day: the day of the run.
+    :param day: today, for resources that have one state a day.
     :param window_start: the first day that is read again.
     :param from_date: the first day of the first read; None: where the API begins.
     :param full_refresh: read each account from `from_date` again.

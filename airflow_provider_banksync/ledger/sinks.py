@@ -48,7 +48,7 @@ class Collected:
 class RowCollector:
     """A `RowSink` that keeps the rows of a partition in memory.
 
-    :param day: the day of the run, for resources that have one state a day.
+    :param day: today, for resources that have one state a day.
     :param include_pending: keep transactions that are pending.
     :param done: called with the complete rows, in a thread.
     :param flush_rows: after this many rows, `flush` calls `take` with them. None: never.

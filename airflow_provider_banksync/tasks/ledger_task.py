@@ -27,6 +27,7 @@ from airflow_provider_banksync.tasks.unavailable import bound_unavailable, raise
 if TYPE_CHECKING:
     import logging
     from collections.abc import Callable, Sequence
+    from datetime import date, tzinfo
 
     from airflow.providers.common.compat.sdk import Context
 
@@ -40,6 +41,11 @@ if TYPE_CHECKING:
 
 #: Before any transaction. Without a first day, the API chooses one, such as 90 days ago for trades.
 _BEGINNING = "1970-01-01"
+
+
+def today(zone: tzinfo) -> date:
+    """Return the day that it is now in a timezone."""
+    return datetime.now(zone).date()
 
 
 class LedgerTask:
@@ -63,10 +69,11 @@ class LedgerTask:
         self._context = context
         self._log = log
         self._thread = EventLoopThread("banksync-ledger")
-        day = due_time(context).astimezone(context["dag"].timezone).date()
-        start = day - timedelta(days=request.lookback_days)
+        zone = context["dag"].timezone
+        start = due_time(context).astimezone(zone).date() - timedelta(days=request.lookback_days)
+        # The API returns balances as of now. A run that is cleared later must not write them to an earlier day.
         self._settings = LedgerSettings(
-            day,
+            today(zone),
             max(start, request.first_day or start),
             request.first_day,
             request.is_full_refresh,

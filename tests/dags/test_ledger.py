@@ -31,6 +31,8 @@ def test_the_ledger(
     assert run["state"] == "success", run["log"][-20000:]
     assert by_key(delta_rows(table)) == api_rows(from_date="1970-01-01")
     assert delta_rows(tmp_path / "books" / "balances")
+    outcomes = {row["outcome"] for row in delta_rows(tmp_path / "books" / "reconciliation")}
+    assert outcomes <= {"no_balance", "stale"}, "one balance explains nothing"
 
     portal, name = banksync_sandbox.portals[-1]
     bank = next(row for row in banksync_sandbox.truth.transactions(portal))["bankId"]

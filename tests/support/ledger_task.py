@@ -8,15 +8,18 @@ from datetime import datetime, timezone
 from decimal import Decimal
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 from deltalake import DeltaTable
 
 from airflow_provider_banksync.compat import AIRFLOW
+from airflow_provider_banksync.tasks import ledger_task
 from airflow_provider_banksync.transfers.delta_lake import BankSyncToDeltaLakeOperator
 from tests.support.account_data import truth
 from tests.support.task_runs import rendered
 
 if TYPE_CHECKING:
+    from datetime import date
     from pathlib import Path
 
     from airflow_provider_banksync.tasks.ledger_operator import LedgerOperator
@@ -34,8 +37,19 @@ class LedgerRun:
     arguments: dict[str, Any] = field(default_factory=dict)
     operator: LedgerOperator | None = None
 
-    def run(self, now: datetime = NOW, *, try_number: int = 1, **arguments: Any) -> dict[str, Any]:
-        """One try."""
+    def run(
+        self,
+        now: datetime = NOW,
+        *,
+        today: date | None = None,
+        try_number: int = 1,
+        **arguments: Any,
+    ) -> dict[str, Any]:
+        """One try.
+
+        :param now: when the run is due.
+        :param today: the day on which it runs; None: when it is due.
+        """
         given = {"resource": "transactions", "scope": "family", **self.where, **self.arguments, **arguments}
         self.operator = rendered(self.operator_class, task_id="ledger", **given)
         context = {
@@ -57,7 +71,8 @@ class LedgerRun:
             from airflow.models.baseoperator import ExecutorSafeguard
 
             ExecutorSafeguard._sentinel.callers = {}
-        summary = self.operator.execute(context)  # type: ignore[arg-type]
+        with patch.object(ledger_task, "today", return_value=today or now.date()):
+            summary = self.operator.execute(context)  # type: ignore[arg-type]
         assert json.loads(json.dumps(summary)) == summary, "it fits into XCom"
         return summary
 

@@ -110,7 +110,7 @@ def test_pending_rows_can_be_left_out(task: LedgerRun, tmp_path: Path) -> None:
     posted = {key: row for key, row in api_rows(from_date=SINCE).items() if not row[5]}
     assert len(posted) < len(api_rows(from_date=SINCE))
 
-    task.run(include_pending=False)
+    task.run(include_pending=False, full_refresh=True)
 
     assert table_rows(tmp_path) == posted
 
@@ -186,6 +186,20 @@ def test_balances_are_kept_for_each_day(banksync_sandbox: BankSyncSandbox, tmp_p
 
     days = {row["day"] for row in delta_rows(tmp_path / "balances")}
     assert days == {NOW.date(), NOW.date() + timedelta(days=1)}
+
+
+def test_a_run_of_an_earlier_day_that_is_cleared_does_not_change_the_history(
+    banksync_sandbox: BankSyncSandbox, tmp_path: Path
+) -> None:
+    task = delta_run(tmp_path / "balances", resource="balances")
+    task.run()
+    before = delta_rows(tmp_path / "balances")
+
+    task.run(NOW, today=NOW.date() + timedelta(days=7))
+
+    after = delta_rows(tmp_path / "balances")
+    assert [row for row in after if row["day"] == NOW.date()] == before
+    assert len(after) == 2 * len(before)
 
 
 def test_holdings_that_were_sold_today_are_not_in_the_state_of_today(
