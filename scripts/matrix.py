@@ -76,14 +76,19 @@ WITH_LIBRARIES = (
         for name in (
             "absent",
             "broken_banks",
+            "changed_objects",
+            "damaged_control_files",
             "delta_lake",
             "delta_lake_on_s3",
             "drift",
             "holding_proxy",
             "late_writes",
             "pages",
+            "power_failure",
             "readers",
             "reconciliation",
+            "sql",
+            "workspace_files",
         )
     ),
 )
