@@ -1001,7 +1001,7 @@ def test_the_store_is_written_before_the_first_start(banksync_sandbox: BankSyncS
     jobs: list[int] = []
     store.set = lambda key, value: jobs.append(len(banksync_sandbox.jobs))  # type: ignore[method-assign]
     attempt(operator(), 1, task_state_store=store)
-    assert jobs == [0, 0, 1], "before the first start, the ids of that feed's jobs before it, and its job"
+    assert jobs[:3] == [0, 0, 1], "before the first start, the ids of that feed's jobs before it, and its job"
     assert KEY == "banksync_family"
 
 

@@ -16,6 +16,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_banksync.api import retry_policy
+from airflow_provider_banksync.exceptions import BankSyncConfigError
 from airflow_provider_banksync.hooks.banksync import BankSyncHook
 from airflow_provider_banksync.sandbox import Fault
 from airflow_provider_banksync.sensors.job import BankSyncJobSensor
@@ -110,7 +111,10 @@ def test_a_look_that_fails_for_a_passing_reason_is_not_the_end(
 @MODES
 @pytest.mark.parametrize("name", ["feed_id", "job_id"])
 def test_an_empty_id_fails_at_once(banksync_sandbox: BankSyncSandbox, deferrable: bool, name: str) -> None:
-    task = sensor(**{"feed_id": "f", "job_id": "j", name: ""}, deferrable=deferrable)
+    with pytest.raises(BankSyncConfigError, match=f"{name} must be an id from BankSync, not ''"):
+        sensor(**{"feed_id": "f", "job_id": "j", name: ""}, deferrable=deferrable)
+    task = sensor(feed_id="f", job_id="j", deferrable=deferrable)
+    setattr(task, name, "")  # what a template has rendered
     with pytest.raises(AirflowFailException, match=f"{name} is ''"):
         run_task(task)
     assert banksync_sandbox.requests == []
