@@ -83,6 +83,7 @@ WITH_LIBRARIES = (
             "drift",
             "holding_proxy",
             "late_writes",
+            "linked_again",
             "pages",
             "power_failure",
             "readers",
