@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from airflow_provider_banksync.ledger.table import PartState, Rules
 
 #: A merge holds the target rows of its workspaces in memory, so each merge is about this many of them.
-MERGE_ROWS = 250_000
+MERGE_ROWS = 100_000
 #: How often a change is computed anew, because another task was faster. The pauses add up to about a minute.
 MAX_ATTEMPTS = 12
 _MAX_PAUSE = 8.0
