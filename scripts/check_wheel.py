@@ -17,7 +17,15 @@ from pathlib import Path
 PACKAGE, MODULE = "airflow-provider-banksync", "airflow_provider_banksync"
 
 #: These modules need an extra. Every other module must load without one.
-NEED_AN_EXTRA = (".sandbox", ".formats.parquet", ".formats.arrow_columns")
+NEED_AN_EXTRA = (
+    ".sandbox",
+    ".formats.parquet",
+    ".formats.arrow_columns",
+    ".ledger",
+    ".delta_table",
+    ".sql_table",
+    ".reconcile_task",
+)
 
 
 def main() -> None:
