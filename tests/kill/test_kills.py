@@ -96,7 +96,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     ):
         families = {"family_killed": killed, "family_moved": moved}
         told = {
-            "kills": choose(kills, "sync", -(-KILLS // EACH) + 2),
+            "kills": choose(kills, "sync", -(-KILLS // EACH) + 4),
             "waits": choose(waits, "wait", WAITS + 2),
         }
         connections = {"banksync_default": kills.connection_uri, "banksync_long": waits.connection_uri}
